@@ -1,0 +1,1 @@
+"""Published methods, one file each, in families: sentences made of the library's parts."""

@@ -1,0 +1,1 @@
+"""Bags, anomalies and active selection: a teacher decides which instances or samples a student learns from."""

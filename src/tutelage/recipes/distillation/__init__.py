@@ -1,0 +1,1 @@
+"""Recipes of supervised compression and merging."""

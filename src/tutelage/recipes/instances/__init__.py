@@ -1,0 +1,1 @@
+"""Recipes of multiple-instance learning, anomalies and active selection."""
