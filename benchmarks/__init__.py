@@ -1,0 +1,1 @@
+"""Speed and memory, ours and the alternative in one process, as ratios: `python -m benchmarks [NAME ...]`."""
