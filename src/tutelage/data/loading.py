@@ -16,12 +16,13 @@ from tutelage.data import (
     hub,
     image_lists,
     numpy_file,
+    orange_texts,
     segmentation_sets,
     table,
 )
 from tutelage.data.arrays import Arrays, DataSet
 from tutelage.data.source import Source, finish
-from tutelage.data.spec import PIXELS, Spec, parse
+from tutelage.data.spec import PIXELS, TEXTS, Spec, parse
 from tutelage.errors import SpecError
 
 
@@ -39,10 +40,11 @@ def load(
     pixel has its own).
 
     Args:
-        spec: `digits`, `mnist-5k`, `mnist-10k`, `fashion-mnist[:FOLDER]`, `musk1`, `musk2`, `ucsb`; a folder of images or
-            `folder:PATH`; `places205:FOLDER`; a folder of bags, `PATH?labels=FILE.csv` or `bags:PATH?labels=FILE.csv`; a file
-            `.npz`, `.csv`, `.jsonl` or `.parquet`; `gta5:FOLDER`, `synthia:FOLDER`, `cityscapes:FOLDER` or `voc:FOLDER` with a class
-            for every pixel (see `tutelage.data.segmentation_sets.pixel_set`); `hf:NAME`; `python:package.module:factory`; each with
+        spec: `digits`, `mnist-5k`, `mnist-10k`, `fashion-mnist[:FOLDER]`, `musk1`, `musk2`, `ucsb`; the texts `20newsgroups`,
+            `reuters-r8`, `reuters-r52`; a folder of images or `folder:PATH`; `places205:FOLDER`; a folder of bags,
+            `PATH?labels=FILE.csv` or `bags:PATH?labels=FILE.csv`; a file `.npz`, `.csv`, `.jsonl` or `.parquet`; `gta5:FOLDER`,
+            `synthia:FOLDER`, `cityscapes:FOLDER` or `voc:FOLDER` with a class for every pixel (see
+            `tutelage.data.segmentation_sets.pixel_set`); `hf:NAME`; `python:package.module:factory`; each with
             `?option=value&...` of its loader. Or a `DataSet`, `Arrays`, a tuple of inputs and labels, or a function that
             returns one of them.
         validation: number (int) or fraction (float) of samples for a missing validation part.
@@ -99,6 +101,8 @@ def _read(spec: Spec, *, skip_bad: bool) -> Source:
     if spec.kind in PIXELS:
         return segmentation_sets.source(spec, skip_bad=skip_bad)
     spec.allow()
+    if spec.kind in TEXTS:
+        return orange_texts.texts(spec.kind)
     if spec.kind == "fashion-mnist":
         return fashion.fashion_mnist(spec.path if spec.target else None)
     return {"digits": embedded.digits, "mnist-5k": embedded.mnist_5k, "mnist-10k": embedded.mnist_10k}[spec.kind]()

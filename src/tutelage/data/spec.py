@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tutelage.errors import OptionError, SpecError, nearest
 
-EMBEDDED = ("digits", "mnist-5k", "mnist-10k", "fashion-mnist", "musk1", "musk2", "ucsb")
+TEXTS = ("20newsgroups", "reuters-r8", "reuters-r52")
+EMBEDDED = ("digits", "mnist-5k", "mnist-10k", "fashion-mnist", "musk1", "musk2", "ucsb", *TEXTS)
 PIXELS = ("gta5", "synthia", "cityscapes", "voc")
 KINDS = ("fashion-mnist", "folder", "places205", "bags", *PIXELS, "hf", "python")
 SUFFIXES = {".npz": "npz", ".csv": "table", ".jsonl": "table", ".parquet": "table"}
