@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -163,6 +164,26 @@ def test_a_fork_opens_the_file_itself(tmp_path):
     assert cache.get(["child"])["child"].text == "from the child"
     cache.close()
     assert len(cache) == 1
+
+
+def test_processes_may_make_the_file_together(tmp_path):
+    def opened(path, at):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                while time.time() < at:
+                    pass
+                Cache(path)
+                code = 0
+            finally:
+                os._exit(code)
+        return child
+
+    for attempt in range(20):
+        at = time.time() + 0.02
+        children = [opened(tmp_path / f"{attempt}", at) for _ in range(6)]
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 6
 
 
 def test_what_is_no_cache_is_refused(tmp_path):

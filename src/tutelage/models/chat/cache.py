@@ -169,9 +169,11 @@ class Cache:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")  # one moment for all three: another process may be making the file
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        connection.execute("COMMIT")
         if (application, version) != (_APPLICATION, _VERSION) and (tables or application or version):
             raise DataError(
                 f"'{self.path}' is no cache of replies of version {_VERSION} (application {application:#x}, version {version}). "
