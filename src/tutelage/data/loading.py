@@ -19,6 +19,7 @@ from tutelage.data import (
     orange_texts,
     segmentation_sets,
     table,
+    text_sets,
 )
 from tutelage.data.arrays import Arrays, DataSet
 from tutelage.data.source import Source, finish
@@ -44,7 +45,8 @@ def load(
             `reuters-r8`, `reuters-r52`; a folder of images or `folder:PATH`; `places205:FOLDER`; a folder of bags,
             `PATH?labels=FILE.csv` or `bags:PATH?labels=FILE.csv`; a file `.npz`, `.csv`, `.jsonl` or `.parquet`; `gta5:FOLDER`,
             `synthia:FOLDER`, `cityscapes:FOLDER` or `voc:FOLDER` with a class for every pixel (see
-            `tutelage.data.segmentation_sets.pixel_set`); `hf:NAME`; `python:package.module:factory`; each with
+            `tutelage.data.segmentation_sets.pixel_set`); the texts `pubmed-rct:FOLDER`, `yahoo-answers:FOLDER`, `emotions:FOLDER`,
+            `arxiv10:FILE` and `bias-in-bios:FOLDER`; `hf:NAME`; `python:package.module:factory`; each with
             `?option=value&...` of its loader. Or a `DataSet`, `Arrays`, a tuple of inputs and labels, or a function that
             returns one of them.
         validation: number (int) or fraction (float) of samples for a missing validation part.
@@ -101,6 +103,8 @@ def _read(spec: Spec, *, skip_bad: bool) -> Source:
     if spec.kind in PIXELS:
         return segmentation_sets.source(spec, skip_bad=skip_bad)
     spec.allow()
+    if spec.kind in text_sets.LOADERS:
+        return text_sets.LOADERS[spec.kind](spec.path)
     if spec.kind in TEXTS:
         return orange_texts.texts(spec.kind)
     if spec.kind == "fashion-mnist":

@@ -10,7 +10,8 @@ from tutelage.errors import OptionError, SpecError, nearest
 TEXTS = ("20newsgroups", "reuters-r8", "reuters-r52")
 EMBEDDED = ("digits", "mnist-5k", "mnist-10k", "fashion-mnist", "musk1", "musk2", "ucsb", *TEXTS)
 PIXELS = ("gta5", "synthia", "cityscapes", "voc")
-KINDS = ("fashion-mnist", "folder", "places205", "bags", *PIXELS, "hf", "python")
+PUBLISHED_TEXTS = ("pubmed-rct", "yahoo-answers", "emotions", "arxiv10", "bias-in-bios")
+KINDS = ("fashion-mnist", "folder", "places205", "bags", *PIXELS, *PUBLISHED_TEXTS, "hf", "python")
 SUFFIXES = {".npz": "npz", ".csv": "table", ".jsonl": "table", ".parquet": "table"}
 
 
@@ -121,6 +122,6 @@ def parse(text: str) -> Spec:
     raise SpecError(
         f"'{text}' names no data: expected {', '.join(EMBEDDED)}, an existing folder, a file ending in "
         f"{', '.join(SUFFIXES)}, folder:PATH, places205:PATH, bags:PATH, "
-        f"{', '.join(f'{kind}:PATH' for kind in PIXELS)}, hf:NAME or python:package.module:factory."
+        f"{', '.join(f'{kind}:PATH' for kind in (*PIXELS, *PUBLISHED_TEXTS))}, hf:NAME or python:package.module:factory."
         f"{nearest(head, [*EMBEDDED, *KINDS])}"
     )
