@@ -37,6 +37,18 @@ def confidence(probs: Tensor, threshold: float | Tensor) -> Tensor:
     return (highest >= threshold).float()
 
 
+def scaled_by_class(level: Tensor, local: Tensor) -> Tensor:
+    """Return `level * local / max(local)`: one threshold per class, the highest of which is the level.
+
+    Args:
+        level: scalar.
+        local: how well each class is known, `[C]`, not negative; all zero makes all thresholds 0.
+
+    Source: Wang et al., FreeMatch, ICLR 2023, eq. 8.
+    """
+    return level * (local / local.max().clamp_min(torch.finfo(local.dtype).tiny))
+
+
 class MovingThreshold(nn.Module):
     """A confidence threshold that follows the model's own confidence, per class.
 
@@ -100,7 +112,7 @@ class MovingThreshold(nn.Module):
 
     def thresholds(self) -> Tensor:
         """Return the threshold of each class now, float32 [C]."""
-        scaled = self.level * self.share / self.share.max() if self.per_class else self.level.expand_as(self.share)
+        scaled = scaled_by_class(self.level, self.share) if self.per_class else self.level.expand_as(self.share)
         return scaled.clamp(self.lowest, self.highest)
 
     def forward(self, probs: Tensor) -> Tensor:
