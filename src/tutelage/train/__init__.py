@@ -11,12 +11,26 @@ if TYPE_CHECKING:
     from tutelage.train.interrupt import Interrupted
     from tutelage.train.log import History
     from tutelage.train.method import Batch, Method, Player
+    from tutelage.train.next_token import NextToken
     from tutelage.train.options import TrainOptions
     from tutelage.train.run import Run
     from tutelage.train.supervised import Supervised
     from tutelage.train.trainer import Trainer
 
-__all__ = ["Batch", "Checkpoints", "Engine", "History", "Interrupted", "Method", "Player", "Run", "Supervised", "TrainOptions", "Trainer"]
+__all__ = [
+    "Batch",
+    "Checkpoints",
+    "Engine",
+    "History",
+    "Interrupted",
+    "Method",
+    "NextToken",
+    "Player",
+    "Run",
+    "Supervised",
+    "TrainOptions",
+    "Trainer",
+]
 
 _HOMES = {
     "Batch": "method",
@@ -25,6 +39,7 @@ _HOMES = {
     "History": "log",
     "Interrupted": "interrupt",
     "Method": "method",
+    "NextToken": "next_token",
     "Player": "method",
     "Run": "run",
     "Supervised": "supervised",

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from tutelage.errors import ChatError, DataError, OptionError, SpecError, optional
+from tutelage.errors import ChatError, DataError, OptionError
 from tutelage.models.chat.generate import Drawn, generate
 from tutelage.models.chat.protocol import Conversation, Message, Reply, Sampling, TokenLogProb, all_messages, digest
+from tutelage.models.language.loading import load
 from tutelage.models.measure import fingerprint
 
 
@@ -57,21 +58,7 @@ class TransformersChat:
             OptionError: for an unknown device or dtype.
             MissingExtra: if transformers is not installed.
         """
-        transformers = optional("transformers", "text")
-        kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-        if dtype not in kinds:
-            raise OptionError(f"Option dtype={dtype}: expected {', '.join(kinds)}.")
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                path, use_safetensors=True, trust_remote_code=False, dtype=kinds[dtype]
-            )
-        except Exception as error:
-            first = (str(error).strip().splitlines() or ["no message"])[0]
-            raise SpecError(
-                f"'{path}' is no directory with a causal language model, its model.safetensors and its tokenizer, nor a name that the "
-                f"hub gives ({type(error).__name__}: {first})"
-            ) from error
+        model, tokenizer = load(path, dtype=dtype)
         try:
             model = model.to(device)
         except (RuntimeError, AssertionError) as error:

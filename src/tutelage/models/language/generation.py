@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tutelage.errors import DataError, OptionError, TrainingError, optional
 from tutelage.models.language.parts import unwrapped
@@ -47,7 +47,8 @@ def sample(
     The model draws in eval mode, without graph, and gets its mode back.
 
     Args:
-        model: a causal language model of transformers, on any device, adapted by peft or not.
+        model: a causal language model of transformers, on any device, adapted by peft or not; or one that runs elsewhere, with a
+            `sample` of its own (`models.language.servers`).
         prompts: B lists of tokens, none empty; equal ones are fine.
         max_new_tokens: longest continuation, at least 1.
         end: tokens that end a continuation. Default those of the model's generation configuration.
@@ -66,8 +67,13 @@ def sample(
         TrainingError: if the model's logits are not finite.
         MissingExtra: if transformers is not installed.
     """
+    if not isinstance(model, nn.Module):
+        served: Rollouts = model.sample(
+            prompts, max_new_tokens=max_new_tokens, end=end, pad=pad, temperature=temperature, top_p=top_p, seed=seed
+        )
+        return served
     _check(model, prompts, max_new_tokens, temperature, top_p, batch)
-    ends, padding = _special(model, end, pad)
+    ends, padding = special(getattr(unwrapped(model), "generation_config", None), end, pad)
     device = next(model.parameters()).device
     count = len(prompts)
     uniform = _uniform(seed, count, max_new_tokens).to(device)
@@ -215,11 +221,8 @@ def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | No
 
 def _uniform(seed: int | torch.Generator, rows: int, steps: int) -> Tensor:
     """Return one random number per row and step, float64 [rows, steps]; a row's do not depend on how many rows or steps there are."""
-    if isinstance(seed, torch.Generator):
-        seed = int(torch.randint(1 << 62, (), generator=seed, device=seed.device))
-    seeds = torch.randint(1 << 62, (rows,), generator=torch.Generator().manual_seed(seed)).tolist()
     own = torch.Generator()
-    return torch.stack([torch.rand(steps, generator=own.manual_seed(each), dtype=torch.float64) for each in seeds])
+    return torch.stack([torch.rand(steps, generator=own.manual_seed(each), dtype=torch.float64) for each in row_seeds(seed, rows)])
 
 
 def _rollouts(
@@ -236,15 +239,32 @@ def _rollouts(
     )
 
 
-def _special(model: Any, end: int | Iterable[int] | None, pad: int | None) -> tuple[set[int], int]:
-    """Return the end tokens and the token of the padding."""
-    settings = getattr(unwrapped(model), "generation_config", None)
+def special(owner: Any, end: int | Iterable[int] | None, pad: int | None) -> tuple[set[int], int]:
+    """Return the end tokens and the token of the padding.
+
+    Args:
+        owner: a tokenizer, or a generation configuration, which says what is not given.
+        end: tokens that end a continuation.
+        pad: token of the padding; else the owner's, the smallest end token, or 0.
+    """
     if end is None:
-        end = getattr(settings, "eos_token_id", None)
+        end = getattr(owner, "eos_token_id", None)
     ends = {end} if isinstance(end, int) else set(end or ())
     if pad is None:
-        pad = getattr(settings, "pad_token_id", None)
+        pad = getattr(owner, "pad_token_id", None)
     return ends, min(ends, default=0) if pad is None else pad
+
+
+def row_seeds(seed: int | torch.Generator, rows: int) -> list[int]:
+    """Return one seed per row; a row's does not depend on how many there are.
+
+    Args:
+        seed: a number, or a generator of which one is drawn.
+        rows: how many.
+    """
+    if isinstance(seed, torch.Generator):
+        seed = int(torch.randint(1 << 62, (), generator=seed, device=seed.device))
+    return torch.randint(1 << 62, (rows,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def _check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,8 @@ class Rollouts:
         tokens: int64 [B, P + T].
         attention: bool [B, P + T], true on real tokens.
         mask: bool [B, T], true on the tokens of the continuation, the one that ended it included.
-        log_probs: float32 [B, T], natural logarithm of the probability of each at temperature 1, whatever it was drawn at; 0 elsewhere.
+        log_probs: float32 [B, T], natural logarithm of the probability of each at temperature 1, whatever it was drawn at; NaN where it
+            is not known, 0 where there is no token.
         ended: bool [B], whether the continuation ended by an end token, not by the limit.
     """
 
@@ -54,7 +56,7 @@ class Rollouts:
         Args:
             prompts: B lists of tokens, none empty.
             continuations: B lists of tokens, the end token included where there is one.
-            log_probs: of the tokens of the continuations; 0 if they are not known.
+            log_probs: of the tokens of the continuations; NaN if they are not known.
             ended: whether each ended by an end token; by default none did.
             pad: token of the padding, which is never looked at. Default 0.
 
@@ -65,7 +67,7 @@ class Rollouts:
             DataError: if there are no prompts, one is empty, or the lists do not fit each other.
         """
         check_prompts(prompts)
-        known = [[0.0] * len(row) for row in continuations] if log_probs is None else log_probs
+        known = [[math.nan] * len(row) for row in continuations] if log_probs is None else log_probs
         if len(continuations) != len(prompts) or [*map(len, known)] != [*map(len, continuations)]:
             raise DataError(
                 f"{len(prompts)} prompts, {len(continuations)} continuations with {sum(map(len, continuations))} tokens and "

@@ -35,46 +35,74 @@ def log_probs(model: Any, rollouts: Rollouts, *, temperature: float = 1.0, chunk
     Raises:
         OptionError: for a temperature or a chunk outside its range.
     """
-    if decomposes(model):
-        return chosen_log_probs(states(model, rollouts), head(model), rollouts, temperature=temperature, chunk=chunk)
-    _options(temperature, chunk)
-    logits = _run(model, rollouts, model).logits[:, rollouts.prompt_length - 1 : -1][rollouts.mask]
-    return _spread(_chosen(nn.Identity(), logits, rollouts.drawn[rollouts.mask], temperature), rollouts.mask)
+    left = rollouts.prompt_length
+    wanted = F.pad(rollouts.mask, (left, 0))
+    return token_log_probs(model, rollouts.tokens, rollouts.attention, wanted, temperature=temperature, chunk=chunk)[:, left:]
 
 
-def chosen_log_probs(hidden: Tensor, layer: nn.Module, rollouts: Rollouts, *, temperature: float = 1.0, chunk: int | None = None) -> Tensor:
-    """Return the log-probability of every token of the continuations, of hidden states that another loss needs too.
+def token_log_probs(
+    model: Any, tokens: Tensor, attention: Tensor, wanted: Tensor, *, temperature: float = 1.0, chunk: int | None = None
+) -> Tensor:
+    """Return the log-probability of some tokens of padded texts, given all before them.
 
     Args:
-        hidden: float [B, T, D], as `states` gives.
-        layer: makes logits of them, as `head` gives.
-        rollouts: whose tokens.
+        model: a causal language model of transformers.
+        tokens: int64 [B, L], on the model's device.
+        attention: bool [B, L], true on real tokens; the padding may stand on either side.
+        wanted: bool [B, L], true on the tokens to score, none in the first column.
         temperature: divides the logits, above 0. Default 1.
         chunk: tokens whose logits are alive at a time. Default as many as fit into 64 MiB.
 
     Returns:
-        float32 [B, T], 0 where there is no token.
+        float32 [B, L], 0 where none is wanted.
 
     Raises:
         OptionError: for a temperature or a chunk outside its range.
     """
     _options(temperature, chunk)
-    rows, tokens = hidden[rollouts.mask], rollouts.drawn[rollouts.mask]
+    picked, following = wanted[:, 1:], tokens[:, 1:]
+    if decomposes(model):
+        hidden = _run(body(model), model, tokens, attention).last_hidden_state[:, :-1]
+        found = chosen(hidden[picked], head(model), following[picked], temperature=temperature, chunk=chunk)
+    else:
+        logits = _run(model, model, tokens, attention).logits[:, :-1]
+        found = _score(nn.Identity(), logits[picked], following[picked], temperature)
+    return found.new_zeros(wanted.shape).masked_scatter(wanted, found)
+
+
+def chosen(hidden: Tensor, layer: nn.Module, tokens: Tensor, *, temperature: float = 1.0, chunk: int | None = None) -> Tensor:
+    """Return the log-probability of one token for each hidden state.
+
+    Args:
+        hidden: float [N, D].
+        layer: makes logits of them, as `head` gives.
+        tokens: int64 [N].
+        temperature: divides the logits, above 0. Default 1.
+        chunk: tokens whose logits are alive at a time. Default as many as fit into 64 MiB.
+
+    Returns:
+        float32 [N].
+
+    Raises:
+        OptionError: for a temperature or a chunk outside its range.
+    """
+    _options(temperature, chunk)
     vocabulary = getattr(layer, "out_features", None) or len(next(layer.parameters()))
     chunk = chunk or max(1, CHUNK_BYTES // (4 * vocabulary))
-    if len(rows) <= chunk:
-        return _spread(_chosen(layer, rows, tokens, temperature), rollouts.mask)
+    if len(tokens) <= chunk:
+        return _score(layer, hidden, tokens, temperature)
     parts = [
-        checkpoint(_chosen, layer, rows[at : at + chunk], tokens[at : at + chunk], temperature, use_reentrant=False)
-        for at in range(0, len(rows), chunk)
+        checkpoint(_score, layer, some, labels, temperature, use_reentrant=False)
+        for some, labels in zip(hidden.split(chunk), tokens.split(chunk), strict=True)
     ]
-    return _spread(torch.cat(parts), rollouts.mask)
+    return torch.cat(parts)
 
 
 def states(model: Any, rollouts: Rollouts) -> Tensor:
     """Return the hidden states from which the tokens of the continuations are predicted, for losses that work from them.
 
-    `losses.linear_divergence(states(student, r), head(student), states(teacher, r), head(teacher), kind="reverse", weight=r.mask)`, say.
+    So `linear_divergence(states(student, r), head(student), states(teacher, r), head(teacher), kind="reverse", weight=r.mask)` is the exact
+    divergence per token of both predictions, and `chosen(states(model, r)[r.mask], head(model), r.drawn[r.mask])` are log-probabilities.
 
     Args:
         model: a causal language model of transformers.
@@ -91,28 +119,23 @@ def states(model: Any, rollouts: Rollouts) -> Tensor:
             f"{type(unwrapped(model)).__name__} changes its logits after the head (a scale, a cap), so hidden states and head do not "
             "stand for it: use its logits."
         )
-    hidden: Tensor = _run(body(model), rollouts, model).last_hidden_state
+    hidden: Tensor = _run(body(model), model, rollouts.tokens, rollouts.attention).last_hidden_state
     return hidden[:, rollouts.prompt_length - 1 : -1]
 
 
-def _run(part: Any, rollouts: Rollouts, model: Any) -> Any:
-    """Run a model, or its body, over prompts and continuations; positions do not count the padding."""
+def _run(part: Any, model: Any, tokens: Tensor, attention: Tensor) -> Any:
+    """Run a model, or its body, over padded texts; positions do not count the padding."""
     options: dict[str, Any] = {}
-    if not rollouts.attention.all():
-        options["attention_mask"] = rollouts.attention.long()
+    if not attention.all():
+        options["attention_mask"] = attention.long()
         if "position_ids" in inspect.signature(unwrapped(model).forward).parameters:
-            options["position_ids"] = (rollouts.attention.cumsum(1) - 1).clamp(min=0)
-    return part(input_ids=rollouts.tokens, use_cache=False, **options)
+            options["position_ids"] = (attention.cumsum(1) - 1).clamp(min=0)
+    return part(input_ids=tokens, use_cache=False, **options)
 
 
-def _chosen(layer: nn.Module, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+def _score(layer: nn.Module, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
     logits = layer(hidden).float()
     return -F.cross_entropy(logits if temperature == 1 else logits / temperature, tokens, reduction="none")
-
-
-def _spread(values: Tensor, mask: Tensor) -> Tensor:
-    """Return values of the tokens that exist in their places, 0 elsewhere."""
-    return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
 def _options(temperature: float, chunk: int | None) -> None:
