@@ -24,9 +24,13 @@ from tutelage.models.spec import Spec, guess
 from tutelage.models.timesformer import timesformer
 from tutelage.models.video import VideoCNN
 from tutelage.models.vit import ViT
+from tutelage.models.word_bag import WordBag
 
 OF_CLIPS: dict[str, Callable[..., nn.Module]] = {"video-cnn": VideoCNN, "timesformer": timesformer}
 """Those of them that take clips."""
+
+OF_TEXTS: dict[str, Callable[..., nn.Module]] = {"word-bag": WordBag}
+"""Those that take lists of texts."""
 
 REFERENCE: dict[str, Callable[..., nn.Module]] = {
     "small-cnn": small_cnn,
@@ -35,6 +39,7 @@ REFERENCE: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNet,
     "vit": ViT,
     **OF_CLIPS,
+    **OF_TEXTS,
 }
 """The networks of `tutelage:NAME`."""
 
@@ -57,12 +62,18 @@ def reference(spec: Spec, num_classes: int, input_shape: Sequence[int]) -> nn.Mo
         raise SpecError(f"'{spec.text}': there is no network 'tutelage:{spec.name}'.{nearest(spec.name, [*REFERENCE, *PRETRAINED])}")
     factory = REFERENCE[spec.name]
     parameters = inspect.signature(factory).parameters
-    own = {n: p.default for n, p in parameters.items() if n not in {"num_classes", "input_shape", "in_channels"}}
+    own = {n: p.default for n, p in parameters.items() if n not in {"num_classes", "input_shape", "in_channels", "words"}}
     options = {name: spec.take(name, default) for name, default in own.items() if name in spec.options}
     spec.finish(own)
     if spec.name in OF_CLIPS and len(input_shape) != 4:
         raise SpecError(f"'{spec.text}' takes clips [T, C, H, W], but one input of the data has the shape {list(input_shape)}.")
-    if spec.name != "mlp" and spec.name not in OF_CLIPS:
+    if spec.name in OF_TEXTS and input_shape:
+        raise SpecError(f"'{spec.text}' takes texts, but one input of the data has the shape {list(input_shape)}.")
+    if spec.name not in OF_TEXTS and not input_shape:
+        raise SpecError(
+            f"'{spec.text}' takes no texts, but the data's inputs are texts. Use tutelage:{', tutelage:'.join(OF_TEXTS)} or hf:NAME."
+        )
+    if spec.name != "mlp" and spec.name not in OF_CLIPS and spec.name not in OF_TEXTS:
         if len(input_shape) != 3:
             raise SpecError(f"'{spec.text}' takes images, but one input of the data has the shape {list(input_shape)}. Use tutelage:mlp.")
         stages = len(options.get("widths", parameters["widths"].default)) if spec.name in {"small-cnn", "cnn"} else 1
@@ -70,7 +81,9 @@ def reference(spec: Spec, num_classes: int, input_shape: Sequence[int]) -> nn.Mo
             raise SpecError(
                 f"'{spec.text}' halves its images {stages - 1} times, which {input_shape[1]}x{input_shape[2]} pixels do not allow."
             )
-    shape = {"input_shape": tuple(input_shape)} if "input_shape" in parameters else {"in_channels": input_shape[0]}
+    shape: dict[str, Any] = {}
+    if input_shape:
+        shape = {"input_shape": tuple(input_shape)} if "input_shape" in parameters else {"in_channels": input_shape[0]}
     try:
         return factory(num_classes=num_classes, **shape, **options)
     except (TutelageError, TypeError, ValueError) as error:

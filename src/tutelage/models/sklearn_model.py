@@ -22,7 +22,8 @@ SMALLEST = 1e-6
 class SklearnModel(nn.Module):
     """A fitted scikit-learn classifier as a module without parameters, a frozen teacher.
 
-    Its answers are the logarithms of `predict_proba`, so their softmax is what it said. Inputs are flattened to [N, D].
+    Its answers are the logarithms of `predict_proba`, so their softmax is what it said. Inputs are flattened to [N, D]; texts are handed
+    on as they are, to a pipeline that begins with a vectorizer.
 
     Args:
         classifier: fitted, with `predict_proba` and `classes_`.
@@ -55,16 +56,21 @@ class SklearnModel(nn.Module):
         self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
 
     @untraced
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits, float32 [N, num_classes], of inputs [N, ...]."""
+    def forward(self, inputs: Tensor | list[str]) -> Tensor:
+        """Return logits, float32 [N, num_classes], of inputs [N, ...] or of N texts."""
+        if not isinstance(inputs, Tensor):
+            return self._logits(self.classifier.predict_proba(inputs))
         flat = inputs.detach().flatten(1).cpu().numpy()
         wanted = getattr(self.classifier, "n_features_in_", flat.shape[1])
         if flat.shape[1] != wanted:
             raise ShapeError(f"{type(self.classifier).__name__} was fitted on {wanted} columns, got inputs of {flat.shape[1]}.")
-        probs = torch.as_tensor(np.asarray(self.classifier.predict_proba(flat)), dtype=torch.float32)
-        full = probs.new_zeros(len(flat), self.num_classes)
+        return self._logits(self.classifier.predict_proba(flat)).to(inputs.device)
+
+    def _logits(self, answer: Any) -> Tensor:
+        probs = torch.as_tensor(np.asarray(answer), dtype=torch.float32)
+        full = probs.new_zeros(len(probs), self.num_classes)
         full[:, self.columns.cpu()] = probs
-        return full.clamp(min=SMALLEST).log().to(inputs.device)
+        return full.clamp(min=SMALLEST).log()
 
 
 def from_skops(file: str | Path) -> Any:
