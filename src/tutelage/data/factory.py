@@ -22,6 +22,27 @@ from tutelage.data.spec import Spec
 from tutelage.errors import OptionError, SpecError, TutelageError, nearest
 
 
+def function(spec: Spec) -> Callable[..., Any]:
+    """Return the user's function that a specification names.
+
+    Args:
+        spec: `python:package.module:function` or `python:path/to/file.py:function`.
+
+    Raises:
+        SpecError: if the module or function does not exist.
+    """
+    module, _, name = spec.target.rpartition(":")
+    if spec.kind != "python" or not module or not name:
+        raise SpecError(f"'{spec.text}' names no function: expected python:package.module:factory or python:file.py:factory.")
+    loaded = _import(spec, module)
+    made: Any = getattr(loaded, name, None)
+    if not callable(made):
+        known = [n for n, v in vars(loaded).items() if callable(v) and not n.startswith("_")]
+        raise SpecError(f"'{spec.text}': the module has no function '{name}'.{nearest(name, known) if known else ''}")
+    found: Callable[..., Any] = made
+    return found
+
+
 def factory(spec: Spec) -> Arrays | DataSet:
     """Call `package.module:function` or `path/to/file.py:function`; options become its keyword arguments.
 
@@ -35,14 +56,7 @@ def factory(spec: Spec) -> Arrays | DataSet:
         SpecError: if the module or function does not exist, raises, or returns something else.
         OptionError: if the function has no argument of an option's name.
     """
-    module, _, name = spec.target.rpartition(":")
-    if not module or not name:
-        raise SpecError(f"'{spec.text}' names no function: expected python:package.module:factory or python:file.py:factory.")
-    loaded = _import(spec, module)
-    made = getattr(loaded, name, None)
-    if not callable(made):
-        known = [n for n, v in vars(loaded).items() if callable(v) and not n.startswith("_")]
-        raise SpecError(f"'{spec.text}': the module has no function '{name}'.{nearest(name, known) if known else ''}")
+    made = function(spec)
     arguments = inspect.signature(made).parameters
     if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in arguments.values()):
         for option in spec.options:

@@ -33,6 +33,7 @@ DOORS = {
     "distil": "does not distil a given teacher into a given student",
     "pretrain": "does not learn features from images without labels",
     "semi": "does not learn to classify images from few labels",
+    "prompts": "does not teach a language model on prompts",
 }
 """Functions by which methods take the user's own models and data, and what it means for one to lack them."""
 
@@ -43,7 +44,8 @@ def door(slug: str, kind: str = "distil") -> Any:
     Args:
         slug: name of the method.
         kind: `"distil"`, from a teacher into a student, given a `Setting`; `"pretrain"`, a backbone from images, given a
-            `PretrainSetting`; or `"semi"`, from few labels and many unlabelled samples, given a `SemiSetting`.
+            `PretrainSetting`; `"semi"`, from few labels and many unlabelled samples, given a `SemiSetting`; or
+            `"prompts"`, a language model on prompts, given a `PromptSetting`.
 
     Raises:
         OptionError: if the method has no such door.

@@ -8,13 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from tutelage.train.options import TrainOptions
+
 if TYPE_CHECKING:
     from torch import nn
 
     from tutelage.data import Arrays, DataSet
     from tutelage.report import Report
-    from tutelage.train.options import TrainOptions
     from tutelage.train.run import Run
+
+PROMPT_TRAIN = TrainOptions(epochs=1, batch_size=16, optimizer="AdamW", learning_rate=1e-6, schedule="constant", clip=1.0)
+"""How a language model is trained on the user's prompts unless the user says otherwise; the learning rate is that of large models."""
 
 
 def report_for(run: Run, title: str) -> Report:
@@ -120,3 +124,30 @@ class SemiSetting:
     seed: int
     run: Run
     view: Any = None
+
+
+@dataclass(frozen=True)
+class PromptSetting:
+    """The user's own language models and prompts, from which a recipe's `prompts` builds its method.
+
+    Args:
+        student: causal language model of transformers that learns; with adapters where they were asked for.
+        teacher: the one that teaches it; `None` where the method's options need none.
+        tokenizer: the student's.
+        alignment: of the student's tokens with the teacher's, `tutelage.models.language.Alignment`; `None` where the numbers are the same.
+        questions: columns `input` (prompts as texts), `answer` and others that the reward may ask for.
+        reward: `(response, row) -> number`.
+        train: how to train; its batch size counts prompts.
+        seed: seed of data order and sampling.
+        run: the run.
+    """
+
+    student: Any
+    teacher: Any
+    tokenizer: Any
+    alignment: Any
+    questions: Arrays
+    reward: Any
+    train: TrainOptions
+    seed: int
+    run: Run

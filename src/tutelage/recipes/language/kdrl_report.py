@@ -1,0 +1,126 @@
+"""What the report of KDRL says: curves, the paper's sentences as checks, and why one did not hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tutelage.recipes.curves import mean_curves
+from tutelage.recipes.language import kdrl_bandit as bandit
+from tutelage.recipes.language.kdrl import ANNEALING, CONSTANT, GRPO, JOINT, K3, RESPONSE, RKL, SFT, START, TOP_K
+from tutelage.recipes.language.kdrl_lab import HARD
+
+if TYPE_CHECKING:
+    from tutelage.recipes.language.kdrl import KDRLRecipe
+    from tutelage.report import Report
+    from tutelage.train import History
+
+CURVES = {
+    "accuracy": ("Validation accuracy", "accuracy, percent"),
+    "reward": ("Mean reward while learning", "reward"),
+    "kl": ("Reverse KL to the teacher on the student's answers", "nats per token"),
+    "length": ("Length of the student's answers", "tokens"),
+    "zero_advantage": ("Questions whose answers all earned the same", "share"),
+}
+
+
+def tell(report: Report, recipe: KDRLRecipe, betas: dict[str, float], found: dict[int, dict[str, History]]) -> None:
+    """Draw the curves, play the bandit and check the paper's sentences.
+
+    Args:
+        report: holds what every arm reached on the test questions.
+        recipe: what was run.
+        betas: what was chosen.
+        found: the curves of every arm by seed.
+    """
+    arms = list(next(iter(found.values())))
+    histories = {arm: [found[seed][arm] for seed in found] for arm in arms}
+    main = {arm: runs for arm, runs in histories.items() if not arm.startswith(HARD)}
+    hard = {arm.removeprefix(HARD): runs for arm, runs in histories.items() if arm.startswith(HARD)}
+    for name, (title, unit) in CURVES.items():
+        report.curve(title, *mean_curves(main, name), f"epoch of {recipe.steps} steps", unit)
+    if hard:
+        report.curve(
+            "Validation accuracy from the weak student", *mean_curves(hard, "accuracy"), f"epoch of {recipe.steps} steps", "percent"
+        )
+    _sentences(report, set(main), main)
+    if hard:
+        _exploration(report, set(hard))
+    _bandit(report)
+    _notes(report, recipe, betas)
+
+
+def _sentences(report: Report, arms: set[str], histories: dict[str, list[History]]) -> None:
+    def claim(text: str, arm: str, versus: str, metric: str = "accuracy", margin: float = 0.0) -> None:
+        if {arm, versus} <= arms | {START}:
+            report.claim(text, arm, versus, metric, margin=margin)
+
+    claim("KDRL-Annealing answers at least 3 points better than GRPO.", ANNEALING, GRPO, margin=3.0)
+    claim("KDRL-Annealing is at most 0.5 points behind KD-RKL.", ANNEALING, RKL, margin=-0.5)
+    joint = [arm for arm in JOINT if arm in arms]
+    if joint and {GRPO, RKL} <= arms:
+        # The variant is chosen on validation questions, so that the test questions only judge it.
+        best = max(joint, key=lambda arm: sum(history.series("accuracy")[-1] for history in histories[arm]))
+        rival = max((GRPO, RKL), key=lambda arm: report.mean(arm, "accuracy"))
+        report.claim("The best KDRL variant (on validation) is above both GRPO and KD-RKL.", best, rival, "accuracy")
+    claim("KDRL learns faster than GRPO: the area under its accuracy curve is larger.", CONSTANT, GRPO, "curve")
+    claim("Constant KDRL answers better than GRPO.", CONSTANT, GRPO)
+    claim("Constant KDRL answers better than KD-RKL.", CONSTANT, RKL)
+    claim("Annealing beta answers better than a constant one.", ANNEALING, CONSTANT)
+    claim("GRPO answers better than SFT on the teacher's samples.", GRPO, SFT)
+    claim("k2 answers better than k3.", CONSTANT, K3)
+    claim("k2 answers better than top-k.", CONSTANT, TOP_K)
+    claim("Response masking costs at most 1 point of accuracy.", RESPONSE, CONSTANT, margin=-1.0)
+    if {RESPONSE, CONSTANT} <= arms:
+        shorter = [report.values[CONSTANT]["tokens"][s] - report.values[RESPONSE]["tokens"][s] for s in report.seeds]
+        report.check("Response masking makes answers shorter.", shorter)
+    claim("GRPO improves the student.", GRPO, START)
+
+
+def _exploration(report: Report, arms: set[str]) -> None:
+    """Check what becomes of a student that almost never succeeds."""
+    start = HARD + START
+    if GRPO in arms:
+        stayed = [report.values[start]["accuracy"][s] - report.values[HARD + GRPO]["accuracy"][s] for s in report.seeds]
+        report.check("From a student of 1-2 %, GRPO stays within 5 points of where it began.", stayed, at_least=-5.0)
+    if {GRPO, CONSTANT} <= arms:
+        report.claim("From there, KDRL gains 10 points more than GRPO.", HARD + CONSTANT, HARD + GRPO, "accuracy", margin=10.0)
+
+
+def _bandit(report: Report) -> None:
+    """Play the bandit for every seed: where reverse KL is exact, the estimators' gradients can be measured."""
+    import torch
+
+    gaps, faster = [], []
+    for seed in report.seeds:
+        world = bandit.Bandit.make(seed=seed)
+        policy = torch.randn(world.teacher.shape, generator=torch.Generator().manual_seed(seed))
+        errors = {name: bandit.gradient_error(world, policy, name, seed=seed) for name in ("k2", "k3")}
+        gaps.append(errors["k3"] - errors["k2"])
+        arms = {"reward alone": (0.0, True), "teacher alone": (1.0, False), "both": (0.2, True)}
+        reached = {}
+        for name, (beta, reward) in arms.items():
+            logits, curve = bandit.learn(world, beta=beta, reward=reward, seed=seed)
+            reached[name] = sum(curve) / len(curve)
+            report.add(f"bandit: {name}", seed, accuracy=curve[-1], curve=reached[name], divergence=world.divergence(logits))
+        for name, error in errors.items():
+            report.add(f"bandit: {name}", seed, gradient_error=error)
+        faster.append(reached["both"] - reached["reward alone"])
+    report.check(
+        "In the bandit, k3's mean gradient is further from that of exact reverse KL than k2's, by 0.2 of its norm.", gaps, at_least=0.2
+    )
+    report.check("In the bandit, both signals learn faster than the reward alone (area under the curve, points).", faster)
+
+
+def _notes(report: Report, recipe: KDRLRecipe, betas: dict[str, float]) -> None:
+    lab = recipe.lab
+    report.note(
+        f"Sums of {lab.terms} numbers of {lab.digits} digits modulo {lab.modulus}, answered in steps; {recipe.epochs * recipe.steps} optimizer "
+        f"steps of {recipe.train.batch_size} questions with {recipe.options.group} answers each, for every arm. Accuracy is pass@1 at "
+        f"temperature {recipe.options.temperature:g}, over {recipe.test} held-out questions with {recipe.samples} answers each."
+    )
+    if len(recipe.betas) > 1:
+        told = ", ".join(f"{beta:g} for {arm}" for arm, beta in betas.items())
+        report.note(
+            f"beta was chosen among {', '.join(f'{b:g}' for b in recipe.betas)} on validation questions of seed {report.seeds[0]}: {told}; "
+            "masked, k3, top-k and shaped arms take that of constant KDRL. KD-RKL has no beta."
+        )
