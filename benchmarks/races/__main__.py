@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 
-NAMES = ("distillation", "vocabulary", "training", "self_supervised", "store")
+NAMES = ("distillation", "vocabulary", "on_policy", "training", "self_supervised", "store")
 # Set before torch is imported, so that every library of every process has as many.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 

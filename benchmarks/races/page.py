@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.races.harness import RESULTS, ROOT
 from tutelage import files
 
-ORDER = ("distillation", "vocabulary", "training", "self_supervised", "store")
+ORDER = ("distillation", "vocabulary", "on_policy", "training", "self_supervised", "store")
 PAGE = ROOT / "docs" / "races.md"
 INTRODUCTION = (
     "Tutelage beside the libraries that do the same work, on the same models, starting weights, data, batch order, steps and threads. "

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
@@ -23,8 +24,7 @@ def serve(prepare: Prepare, threads: int, line: Connection) -> None:
             go = prepare()
             line.send("ready")
             line.recv()
-            go()
-            line.send("done")
+            line.send(go())
     except EOFError:
         return
 
@@ -37,7 +37,7 @@ def apart(lanes: Mapping[str, Prepare]) -> Iterator[list[Lane]]:
         lanes: what each prepares, by name; it must be picklable.
 
     Yields:
-        The lanes, for `turns`.
+        The lanes, for `turns`; what one does answers what it returns in its process.
     """
     context = multiprocessing.get_context("spawn")
     lines: dict[str, Connection] = {}
@@ -48,9 +48,9 @@ def apart(lanes: Mapping[str, Prepare]) -> Iterator[list[Lane]]:
         processes[-1].start()
         theirs.close()
 
-    def ask(name: str, word: str) -> None:
+    def ask(name: str, word: str) -> Any:
         lines[name].send(word)
-        lines[name].recv()
+        return lines[name].recv()
 
     def lane(name: str) -> Lane:
         def prepared() -> Callable[[], object]:

@@ -117,7 +117,10 @@ def test_dropout_is_off(model):
     noisy = transformers.GPT2LMHeadModel(
         transformers.GPT2Config(vocab_size=23, n_positions=64, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.5, initializer_range=0.3)
     ).train()
-    assert torch.equal(sample(noisy, PROMPTS, max_new_tokens=9).tokens, sample(noisy, PROMPTS, max_new_tokens=9).tokens)
+    first, second = (sample(noisy, PROMPTS, max_new_tokens=9, pad=0) for _ in range(2))
+    assert torch.equal(first.tokens, second.tokens)
+    with pytest.raises(OptionError, match="pad is 50256"):  # GPT-2's own, which this one does not have
+        sample(noisy, PROMPTS, max_new_tokens=9)
 
 
 def test_default_end_and_padding_are_the_models(model):

@@ -74,16 +74,16 @@ def data(tokenizer, count=64):
 
 def test_it_learns_sums():
     tokenizer = character_tokenizer("0123456789+=", context=32)
-    model = tiny_decoder(len(tokenizer), width=32, layers=1, heads=2, context=32)
-    options = TrainOptions(epochs=60, optimizer="AdamW", learning_rate=0.01, batch_size=64)
+    model = tiny_decoder(len(tokenizer), width=32, heads=2, context=32)
+    options = TrainOptions(epochs=120, optimizer="AdamW", learning_rate=0.003, batch_size=64)
     arrays = data(tokenizer)
     history = Trainer(NextToken(model), Batches(arrays, 64), options).fit()
     assert history.epochs[0]["ce"] > 1.5
-    assert history.epochs[-1]["ce"] < 0.3
+    assert history.epochs[-1]["ce"] < 0.1
     drawn = sample(model, [row[:4] for row in arrays.columns["input"].tolist()], max_new_tokens=3, temperature=0, end=1)
     sums = [str((a + b) % 10) for a in range(8) for b in range(8)]
     right = sum(text == answer for text, answer in zip(drawn.texts(tokenizer), sums, strict=True))
-    assert right >= 55
+    assert right >= 60
     assert drawn.ended.all()
 
 

@@ -74,6 +74,8 @@ def sample(
         return served
     _check(model, prompts, max_new_tokens, temperature, top_p, batch)
     ends, padding = special(getattr(unwrapped(model), "generation_config", None), end, pad)
+    if not 0 <= padding < model.get_input_embeddings().num_embeddings:
+        raise OptionError(f"pad is {padding}, which is no token of the model: give one, such as pad=0; it is never looked at.")
     device = next(model.parameters()).device
     count = len(prompts)
     uniform = _uniform(seed, count, max_new_tokens).to(device)

@@ -189,8 +189,16 @@ def converted(archive: Path, file: str, folder: Path) -> Path:
             shutil.copyfileobj(source, target, 1 << 22)
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(beside, gguf_file=file)
-            model = transformers.AutoModelForCausalLM.from_pretrained(beside, gguf_file=file, dtype=torch.float32)
+            whole = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
+            packed_model = transformers.AutoModelForCausalLM.from_pretrained(beside, gguf_file=file, dtype=torch.float32, **whole)
         except (ValueError, OSError, KeyError) as error:
             raise SpecError(f"'{file}' of '{archive}' could not be read as a language model ({type(error).__name__}: {error}).") from error
+        # What was read from such a file refuses to be saved, so its weights move to a model that was not.
+        config = packed_model.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        model.load_state_dict(packed_model.state_dict())
+        model.generation_config = packed_model.generation_config
         save(model, tokenizer, folder)
     return folder

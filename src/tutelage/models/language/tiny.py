@@ -52,6 +52,7 @@ def tiny_decoder(
         bos_token_id=None,
         eos_token_id=end,
         tie_word_embeddings=False,
+        initializer_range=0.5 * width**-0.5,  # the default of 0.02 is for wide models; narrow ones learn far slower from it
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
