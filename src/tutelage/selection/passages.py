@@ -1,0 +1,67 @@
+"""The k best of each list, gathered: how a cascade spends its expensive model on a few items only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import OptionError, ShapeError
+
+
+class Picked(NamedTuple):
+    """The items that were picked from each list.
+
+    Args:
+        index: their positions, int64 `[N, K]`, ascending within a list, with K the smaller of k and P.
+        mask: bool `[N, K]`, False where a list has fewer items.
+    """
+
+    index: Tensor
+    mask: Tensor
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Return what a tensor `[N, P, ...]` holds of the picked items, `[N, K, ...]`."""
+        index = self.index.reshape(*self.index.shape, *[1] * (values.ndim - 2))
+        return values.gather(1, index.expand(*self.index.shape, *values.shape[2:]))
+
+    def weight(self, items: int) -> Tensor:
+        """Return the selection as weights, float32 `[N, P]`: 1 for picked items, 0 for the others.
+
+        Args:
+            items: P.
+        """
+        found = torch.zeros(len(self.index), items, device=self.index.device)
+        return found.scatter_(1, self.index, self.mask.float())
+
+
+@torch.no_grad()
+def pick(scores: Tensor, k: int, mask: Tensor | None = None) -> Picked:
+    """Pick the k items of highest score from each list.
+
+    The items stay in their order, so that with k of at least P everything is picked as it was.
+
+    Args:
+        scores: float `[N, P]`; of equal scores the earlier item is picked.
+        k: number of items, at least 1; lists with fewer are picked whole.
+        mask: bool `[N, P]`, False for padding, which is never picked; `None` if there is none.
+
+    Returns:
+        Positions and which of them are real.
+
+    Raises:
+        OptionError: if k is below 1.
+        ShapeError: if scores or mask are of another shape.
+    """
+    if k < 1:
+        raise OptionError(f"k is {k}; expected at least 1 item to pick.")
+    if scores.ndim != 2 or (mask is not None and mask.shape != scores.shape):
+        got = None if mask is None else list(mask.shape)
+        raise ShapeError(f"Scores of shape {list(scores.shape)} with a mask of shape {got} are no lists; expected [N, P] for both.")
+    real = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+    # Sorted by score, then by whether they are real: an item of score -inf still comes before padding.
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    order = order.gather(1, real.gather(1, order).float().argsort(dim=1, descending=True, stable=True))
+    index = order[:, :k].sort(dim=1).values
+    return Picked(index, real.gather(1, index))
