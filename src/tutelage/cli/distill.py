@@ -12,6 +12,7 @@ import tyro
 from tutelage.cli.run import default_directory, show_report
 from tutelage.cli.words import parse, shorten, value_of
 from tutelage.recipes import find
+from tutelage.recipes.recipe import PROMPT_TRAIN
 from tutelage.train.options import TrainOptions
 
 
@@ -61,6 +62,42 @@ class DistillArguments(ModelArguments):
     """Export the student as ONNX and int8."""
 
 
+@dataclass(frozen=True)
+class PromptArguments:
+    """Which language models, prompts and reward."""
+
+    teacher: str = "none"
+    """hf:DIR-OR-NAME or tutelage:smollm2, with the student's tokens; none where the options need no teacher."""
+    student: str = "tutelage:smollm2"
+    """The same forms."""
+    data: str = "prompts.jsonl"
+    """FILE.jsonl or FILE.csv with prompt (or question, problem, messages) and answer."""
+    reward: str = "answer"
+    """answer: 1 where the final answer is the row's; or python:package.module:function, python:FILE.py:function."""
+    marker: str = "####"
+    """What stands before the final answer in a response; \\boxed for the LaTeX form; empty for the whole response."""
+    lora: int = 0
+    """Rank of low-rank adapters that learn in place of all weights; 0 for all weights."""
+    samples: int = 1
+    """Answers to each test prompt."""
+    method: str = "kdrl"
+    """Name of the method."""
+    seed: int = 0
+    """First seed."""
+    seeds: int = 1
+    """How many seeds, from the first."""
+    out: Path | None = None
+    """Run directory; runs/distill by default, numbered when taken."""
+    resume: bool = False
+    """Go on with the run in the directory."""
+    validation: float = 0.1
+    """Share of the prompts for validation."""
+    test: float = 0.2
+    """Share of the prompts for the test."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used and prompts that are too long, and count them."""
+
+
 def _shared(models: ModelArguments, train: TrainOptions, name: str) -> dict[str, Any]:
     return {
         "teacher": models.teacher,
@@ -84,6 +121,8 @@ def _shared(models: ModelArguments, train: TrainOptions, name: str) -> dict[str,
 def distill_(words: Sequence[str]) -> int:
     """Run `tutelage distill`."""
     method = value_of(words, "method", DistillArguments().method)
+    if hasattr(find.module(method), "prompts"):
+        return _distill_prompts(method, words)
     options = find.module(method).OPTIONS()
     models, train = DistillArguments(), TrainOptions(channels_last="auto")
     kind: Any = make_dataclass(
@@ -103,6 +142,47 @@ def distill_(words: Sequence[str]) -> int:
     shared = _shared(filled.models, filled.train, "distill")
     report = distill(method=method, options=filled.options, ship=filled.models.ship, **shared)
     show_report(report, Path(shared["out"]))
+    return 0
+
+
+def _distill_prompts(method: str, words: Sequence[str]) -> int:
+    """Run `tutelage distill` for a method that teaches a language model on prompts."""
+    models, options, train = PromptArguments(), find.module(method).OPTIONS(), PROMPT_TRAIN
+    kind: Any = make_dataclass(
+        "Arguments",
+        [
+            ("models", Annotated[PromptArguments, tyro.conf.arg(name="")], field(default=models)),
+            ("options", type(options), field(default=options)),
+            ("train", TrainOptions, field(default=train)),
+        ],
+        frozen=True,
+    )
+    text = f"Teach your language model with your teacher on your prompts. The options are those of '{method}'."
+    filled = parse("tutelage distill", kind, shorten(words, (models, _Group(options=options, train=train))), description=text)
+
+    from tutelage.recipes.language.own import distill
+
+    given = filled.models
+    out = given.out or default_directory("distill", given.resume)
+    report = distill(
+        None if given.teacher == "none" else given.teacher,
+        given.student,
+        given.data,
+        method=method,
+        options=filled.options,
+        train=filled.train,
+        seeds=range(given.seed, given.seed + given.seeds),
+        out=out,
+        resume=given.resume,
+        reward=None if given.reward == "answer" else given.reward,
+        marker=given.marker,
+        lora=given.lora,
+        samples=given.samples,
+        validation=given.validation,
+        test=given.test,
+        skip_bad=given.skip_bad,
+    )
+    show_report(report, out)
     return 0
 
 

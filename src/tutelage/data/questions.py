@@ -7,12 +7,11 @@ from typing import Any
 
 from tutelage.data.arrays import Arrays
 from tutelage.data.records import records
+from tutelage.data.verifiable.answers import MARKER
 from tutelage.errors import DataError
 
 PROMPT = ("prompt", "question", "problem", "messages")
 ANSWER = ("answer", "final_answer", "expected_answer")
-WORKED = "####"
-"""What stands before the final answer in answers that are worked out, as in GSM8K."""
 
 
 def questions(path: str | Path, *, answers: bool = True, skip_bad: bool = False) -> tuple[Arrays, list[str]]:
@@ -79,7 +78,7 @@ def _columns(kept: list[tuple[int, Any, str, dict[str, Any]]], asked: str, answe
     for other in kept[0][3]:
         if other not in taken and all(other in row for *_, row in kept):
             columns[other] = [row[other] for *_, row in kept]
-    if answered is not None and "solution" not in columns and any(WORKED in str(row.get(answered)) for *_, row in kept):
+    if answered is not None and "solution" not in columns and any(MARKER in str(row.get(answered)) for *_, row in kept):
         columns["solution"] = [str(row[answered]) for *_, row in kept]
     return Arrays(columns, name=name)
 
@@ -91,7 +90,7 @@ def _answer(given: Any) -> str | None:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         return None
     text = str(given)
-    return (text.rpartition(WORKED)[2] if WORKED in text else text).strip() or None
+    return (text.rpartition(MARKER)[2] if MARKER in text else text).strip() or None
 
 
 def _problem(question: Any, asked: str, answer: str | None) -> str | None:

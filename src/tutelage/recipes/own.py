@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tutelage import data as data_module
 from tutelage import models, views
 from tutelage.data import Batches, DataSet
+from tutelage.data.verifiable import MARKER, Reward
 from tutelage.errors import OptionError
 from tutelage.recipes import find, roles, trained
 from tutelage.recipes.bench import Bench, keep, ship_student
@@ -53,6 +54,10 @@ def distill(
     test: float = 0.2,
     skip_bad: bool = False,
     ship: bool = True,
+    reward: str | Reward | None = None,
+    marker: str = MARKER,
+    lora: int = 0,
+    samples: int = 1,
     console: Console | None = None,
 ) -> Report:
     """Teach a student with a teacher on your data, beside the same student trained alone on the same budget.
@@ -78,6 +83,12 @@ def distill(
         test: share of the data for the test, where it has none.
         skip_bad: leave unreadable samples out and count them.
         ship: export the student as ONNX and int8 into `out`.
+        reward: of methods that teach language models on prompts, as are the next three: a function `(response, row) -> number`, or
+            `python:package.module:function`; by default 1 for the row's `answer`. For these methods, teacher, student and data are what
+            `tutelage.recipes.language.own.distill` says.
+        marker: what stands before the final answer in a response.
+        lora: rank of low-rank adapters that learn in place of all weights; 0 for all weights.
+        samples: answers to each test prompt.
         console: where progress goes; standard error by default.
 
     Returns:
@@ -86,7 +97,20 @@ def distill(
     Raises:
         TutelageError: for anything that cannot work; the message says what to do.
     """
-    return _teach([method], {method: options}, **{k: v for k, v in locals().items() if k not in ("method", "options")})
+    prompted = {"reward": reward, "marker": marker, "lora": lora, "samples": samples}
+    if hasattr(find.module(method), "prompts"):
+        from tutelage.recipes.language import own as language
+
+        if view is not None or train_teacher or teacher_epochs or teacher_classes or teacher_engine != "eager":
+            raise OptionError(f"'{method}' learns from prompts: it has no view, and no training, classes or engine of its teacher.")
+        shared = {"out": out, "resume": resume, "validation": validation, "test": test, "skip_bad": skip_bad, "console": console}
+        return language.distill(
+            teacher, student, cast(Any, data), method=method, options=options, train=train, seeds=seeds, **shared, **cast(Any, prompted)
+        )
+    if prompted != {"reward": None, "marker": MARKER, "lora": 0, "samples": 1}:
+        raise OptionError(f"'{method}' does not learn from prompts, so it has no {', '.join(prompted)}.")
+    given = {k: v for k, v in locals().items() if k not in ("method", "options", "prompted", *prompted)}
+    return _teach([method], {method: options}, **given)
 
 
 def compare(

@@ -32,6 +32,14 @@ def test_every_trace_is_right_step_by_step_and_ends_in_its_answer(options):
         assert verify(solution, {"prompt": prompt, "answer": answer}) == 1
 
 
+def test_a_brief_trace_has_the_results_of_the_full_one():
+    full, brief = chain_sums(50, terms=4, seed=2), chain_sums(50, terms=4, seed=2, brief=True)
+    assert full.column("answer") == brief.column("answer")
+    for long, short in zip(full.column("solution"), brief.column("solution"), strict=True):
+        steps, _, last = long.partition("#")
+        assert short == ",".join(step.partition("=")[2] for step in steps.split(",")) + "#" + last
+
+
 def test_sums_depend_on_the_seed_alone():
     assert chain_sums(50, seed=1).column("input") == chain_sums(50, seed=1).column("input")
     assert chain_sums(50, seed=1).column("input") != chain_sums(50, seed=2).column("input")

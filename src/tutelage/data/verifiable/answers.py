@@ -12,6 +12,8 @@ from tutelage.errors import OptionError
 
 Kind = Literal["auto", "integer", "number", "choice", "text"]
 BOXED = "\\boxed"
+MARKER = "####"
+"""What stands before a final answer unless it is said otherwise, as in GSM8K."""
 _SPACE = " \t\r\n"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"([+-]?)(?:([0-9]+)|([0-9]{1,3}(?:,[0-9]{3})+))(?:\.([0-9]+))?")
@@ -39,7 +41,7 @@ class FinalAnswer:
         OptionError: for an unknown kind, or a limit below 1.
     """
 
-    marker: str = "####"
+    marker: str = MARKER
     kind: Kind = "auto"
     longest: int = 200
 

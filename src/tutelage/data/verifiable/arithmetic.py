@@ -14,7 +14,15 @@ CHARACTERS = "0123456789+-*=,#"
 
 
 def chain_sums(
-    count: int, *, terms: int = 3, digits: int = 2, modulus: int | None = 100, operators: str = "+", padded: bool = False, seed: int = 0
+    count: int,
+    *,
+    terms: int = 3,
+    digits: int = 2,
+    modulus: int | None = 100,
+    operators: str = "+",
+    padded: bool = False,
+    brief: bool = False,
+    seed: int = 0,
 ) -> Arrays:
     """Make different sums, such as `37+85+46=` with the trace `37+85=22,22+46=68#68` for modulus 100.
 
@@ -25,6 +33,7 @@ def chain_sums(
         modulus: each step's result is taken modulo this; `None` for plain integers.
         operators: of which one is drawn for each step, among "+-*"; steps are worked out from the left.
         padded: write every number with all its digits (`07`), zeros in front. Default no.
+        brief: write only the result of each step into the trace: `22,68#68`. Default no.
         seed: of the questions, at least 0.
 
     Returns:
@@ -48,17 +57,18 @@ def chain_sums(
         numbers = random.integers(0, 10**digits, terms).tolist()
         signs = [operators[i] for i in random.integers(0, len(operators), terms - 1)]
         prompt = f"{numbers[0]:0{width}d}" + "".join(f"{s}{n:0{width}d}" for s, n in zip(signs, numbers[1:], strict=True)) + "="
-        found.setdefault(prompt, _solved(numbers, signs, modulus, width))
+        found.setdefault(prompt, _solved(numbers, signs, modulus, width, brief))
     answers, traces = zip(*found.values(), strict=True)
     return Arrays({"input": list(found), "answer": list(answers), "solution": list(traces)}, name="chain-sums")
 
 
-def _solved(numbers: list[int], signs: list[str], modulus: int | None, width: int) -> tuple[str, str]:
+def _solved(numbers: list[int], signs: list[str], modulus: int | None, width: int, brief: bool) -> tuple[str, str]:
     """Return the answer and the trace."""
     total, steps = numbers[0], []
     for sign, number in zip(signs, numbers[1:], strict=True):
         result = total + number if sign == "+" else total - number if sign == "-" else total * number
         result = result if modulus is None else result % modulus
-        steps.append(f"{total:0{width}d}{sign}{number:0{width}d}={result:0{width}d}")
+        written = f"{result:0{width}d}"
+        steps.append(written if brief else f"{total:0{width}d}{sign}{number:0{width}d}={written}")
         total = result
     return f"{total:0{width}d}", ",".join(steps) + f"{MARKER}{total:0{width}d}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.data.arrays import Arrays
-from tutelage.data.verifiable.answers import FinalAnswer, Kind
+from tutelage.data.verifiable.answers import MARKER, FinalAnswer, Kind
 from tutelage.data.verifiable.expressions import reaches
 from tutelage.errors import DataError, OptionError, nearest, optional
 
@@ -78,7 +78,7 @@ class GymAnswer:
     """
 
     name: str
-    marker: str = "####"
+    marker: str = MARKER
     longest: int = 200
 
     def __call__(self, response: str, row: Mapping[str, Any]) -> float:

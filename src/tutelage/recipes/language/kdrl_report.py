@@ -114,9 +114,10 @@ def _bandit(report: Report) -> None:
 def _notes(report: Report, recipe: KDRLRecipe, betas: dict[str, float]) -> None:
     lab = recipe.lab
     report.note(
-        f"Sums of {lab.terms} numbers of {lab.digits} digits modulo {lab.modulus}, answered in steps; {recipe.epochs * recipe.steps} optimizer "
-        f"steps of {recipe.train.batch_size} questions with {recipe.options.group} answers each, for every arm. Accuracy is pass@1 at "
-        f"temperature {recipe.options.temperature:g}, over {recipe.test} held-out questions with {recipe.samples} answers each."
+        f"Sums of {lab.terms} numbers of {lab.digits} digits modulo {lab.modulus}, answered in steps. Every arm has "
+        f"{recipe.epochs * recipe.steps} optimizer steps of {recipe.train.batch_size} questions with {recipe.options.group} answers each. "
+        f"Accuracy is pass@1 at temperature {recipe.options.temperature:g}, over {recipe.test} held-out questions with {recipe.samples} "
+        "answers each."
     )
     if len(recipe.betas) > 1:
         told = ", ".join(f"{beta:g} for {arm}" for arm, beta in betas.items())

@@ -15,7 +15,7 @@ from tutelage.data import Arrays, split
 from tutelage.data.factory import function
 from tutelage.data.questions import questions as read_questions
 from tutelage.data.spec import parse
-from tutelage.data.verifiable import FinalAnswer, Reward, rows_of, score
+from tutelage.data.verifiable import MARKER, FinalAnswer, Reward, rows_of, score
 from tutelage.errors import DataError, OptionError, SpecError
 from tutelage.evaluate.verified import verified
 from tutelage.models import language
@@ -42,7 +42,7 @@ def distill(
     out: str | Path | None = None,
     resume: bool = False,
     reward: str | Reward | None = None,
-    marker: str = "####",
+    marker: str = MARKER,
     lora: int = 0,
     samples: int = 1,
     validation: float = 0.1,
