@@ -300,8 +300,8 @@ def section(task: str, options: Options, *, rounds: int, console: Console) -> Se
         f"A Llama of three layers, width {options.width} and {options.vocabulary:,} tokens: "
         + about.format(questions=options.questions, group=options.group, rows=options.rows)
         + f"; prompts of {max(1, options.prompt // 3)} to {options.prompt} tokens, answers of at most {options.answer}; {options.steps} "
-        "steps. What is drawn differs between lanes, so it is counted, and students do not end alike. Memory is the highest resident set beyond "
-        "both models, of the first turn of a process.",
+        "steps. What is drawn differs between lanes, so it is counted, and students do not end alike. Memory is the highest resident set "
+        "beyond both models, of the first turn of a process.",
     )
     rates = {name: [a[1] / s for a, s in zip(answers[name][-rounds:], seconds[name], strict=True)] for name in lanes}
     for name in lanes:

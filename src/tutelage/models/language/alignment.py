@@ -15,6 +15,7 @@ from tutelage.models.language.rollouts import Rollouts
 
 ROLES = ("pad_token", "eos_token", "bos_token", "unk_token")
 SHOWN = 5
+INSIDE = -1
 
 
 @dataclass(frozen=True)
@@ -196,24 +197,24 @@ def spans(first: Any, tokens: Sequence[int], second: Any, others: Sequence[int])
             "texts (lower case, spaces); such a pair cannot be aligned."
         )
     ours, theirs = _ends(first, tokens, text), _ends(second, others, text)
-    common = sorted({*ours} & {*theirs} - {None, 0})
-    place = {end: number for number, end in enumerate(common)}
+    common = {*ours} & {*theirs} - {INSIDE, 0}
+    place = {end: number for number, end in enumerate(sorted(common))}
 
-    def numbers(ends: list[int | None]) -> list[int]:
+    def numbers(ends: list[int]) -> list[int]:
         found, span = [], 0
-        for position, end in enumerate(ends):
-            if position and ends[position - 1] in place and end != ends[position - 1]:
-                span = place[ends[position - 1]] + 1  # type: ignore[index]
+        for before, end in zip([0, *ends], ends, strict=False):
+            if before in place and end != before:
+                span = place[before] + 1
             found.append(span)
         return found
 
     return numbers(ours), numbers(theirs)
 
 
-def _ends(tokenizer: Any, tokens: Sequence[int], text: str) -> list[int | None]:
-    """Return the character at which each token ends; None inside a character."""
+def _ends(tokenizer: Any, tokens: Sequence[int], text: str) -> list[int]:
+    """Return the character at which each token ends; -1 inside a character."""
     before = [_text(tokenizer, tokens[: n + 1]) for n in range(len(tokens))]
-    return [len(start) if text.startswith(start) else None for start in before]
+    return [len(start) if text.startswith(start) else INSIDE for start in before]
 
 
 def _text(tokenizer: Any, tokens: Sequence[int]) -> str:

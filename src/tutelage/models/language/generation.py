@@ -8,21 +8,39 @@ under the same model with gradient or under a teacher.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import DataError, OptionError, TrainingError, optional
+from tutelage.errors import DataError, OptionError, TrainingError
 from tutelage.models.language.parts import unwrapped
+from tutelage.models.language.reading import Reader
 from tutelage.models.language.rollouts import Rollouts, check_prompts
 
 # Rows that have ended are carried along until they are this share of all: taking them out copies the cache.
 COMPACT = 0.25
 # An accelerator is only asked so often whether rows have ended, since each answer has to be waited for.
 ASK_EVERY = 8
+
+
+class Sampler(Protocol):
+    """A model that runs elsewhere and samples by itself, as those of `tutelage.models.language.servers`."""
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        end: int | Iterable[int] | None,
+        pad: int | None,
+        temperature: float,
+        top_p: float | None,
+        seed: int | torch.Generator,
+    ) -> Rollouts:
+        """Continue prompts, as the function `sample` says."""
+        ...
 
 
 def sample(
@@ -47,8 +65,8 @@ def sample(
     The model draws in eval mode, without graph, and gets its mode back.
 
     Args:
-        model: a causal language model of transformers, on any device, adapted by peft or not; or one that runs elsewhere, with a
-            `sample` of its own (`models.language.servers`).
+        model: a causal language model of transformers, on any device, adapted by peft or not; or a `Sampler`, which runs
+            elsewhere.
         prompts: B lists of tokens, none empty; equal ones are fine.
         max_new_tokens: longest continuation, at least 1.
         end: tokens that end a continuation. Default those of the model's generation configuration.
@@ -68,14 +86,10 @@ def sample(
         MissingExtra: if transformers is not installed.
     """
     if not isinstance(model, nn.Module):
-        served: Rollouts = model.sample(
-            prompts, max_new_tokens=max_new_tokens, end=end, pad=pad, temperature=temperature, top_p=top_p, seed=seed
-        )
-        return served
-    _check(model, prompts, max_new_tokens, temperature, top_p, batch)
+        elsewhere: Sampler = model
+        return elsewhere.sample(prompts, max_new_tokens=max_new_tokens, end=end, pad=pad, temperature=temperature, top_p=top_p, seed=seed)
     ends, padding = special(getattr(unwrapped(model), "generation_config", None), end, pad)
-    if not 0 <= padding < model.get_input_embeddings().num_embeddings:
-        raise OptionError(f"pad is {padding}, which is no token of the model: give one, such as pad=0; it is never looked at.")
+    _check(model, prompts, max_new_tokens, temperature, top_p, batch, padding)
     device = next(model.parameters()).device
     count = len(prompts)
     uniform = _uniform(seed, count, max_new_tokens).to(device)
@@ -117,7 +131,7 @@ def _continue(
     """Draw the continuations of some rows and write them into `out` (tokens, log-probabilities, lengths, ended), which are of all rows."""
     tokens, log_probs, lengths, ended = out
     device, limit = rows.device, tokens.shape[1]
-    state = _Reader(model, [prompts[row] for row in rows.tolist()], limit, padding, device)
+    state = Reader(model, [prompts[row] for row in rows.tolist()], limit, padding, device)
     logits = state.read()
     active = torch.ones(len(rows), dtype=torch.bool, device=device)
     every = 1 if device.type == "cpu" else ASK_EVERY
@@ -140,65 +154,6 @@ def _continue(
                 rows, drawn, active = rows[kept], drawn[kept], active[kept]
                 state.keep(kept)
         logits = state.next(drawn)
-
-
-class _Reader:
-    """The model with its cache, for rows that grow by one token at a time.
-
-    Args:
-        model: the language model.
-        prompts: of the rows.
-        limit: tokens that may be added.
-        padding: token of the padding.
-        device: of the model.
-    """
-
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], limit: int, padding: int, device: torch.device) -> None:
-        transformers = optional("transformers", "language")
-        self.model = model
-        self.cache = transformers.DynamicCache(config=model.config)
-        distinct: dict[tuple[int, ...], int] = {}
-        self.group = torch.tensor([distinct.setdefault(tuple(prompt), len(distinct)) for prompt in prompts], device=device)
-        self.length = max(map(len, prompts))
-        self.padded = any(len(prompt) < self.length for prompt in distinct)
-        self.tokens = torch.tensor([[padding] * (self.length - len(p)) + list(p) for p in distinct], device=device)
-        lengths = torch.tensor([len(prompt) for prompt in distinct], device=device)
-        self.attention = torch.arange(self.length + limit, device=device) >= (self.length - lengths)[:, None]
-        self.positions = lengths[:, None]
-        takes = inspect.signature(unwrapped(model).forward).parameters
-        self.last_only: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
-        self.places = "position_ids" in takes
-
-    def read(self) -> Tensor:
-        """Read each distinct prompt once and return the logits of the first token of every row, [rows, V]."""
-        places = (torch.arange(self.length, device=self.tokens.device) - self.length + self.positions).clamp(min=0)
-        logits = self._logits(self.tokens, places)
-        if len(self.group) != len(self.tokens) or not torch.equal(self.group, torch.arange(len(self.group), device=self.group.device)):
-            self.keep(self.group)
-            logits = logits[self.group]
-        return logits
-
-    def next(self, drawn: Tensor) -> Tensor:
-        """Add a token to every row and return the logits of the next, [rows, V]."""
-        self.length += 1
-        logits = self._logits(drawn[:, None], self.positions)
-        self.positions = self.positions + 1
-        return logits
-
-    def keep(self, rows: Tensor) -> None:
-        """Keep some rows, int64 [n], of which one may stand several times."""
-        self.cache.batch_select_indices(rows)
-        self.attention, self.positions = self.attention[rows], self.positions[rows]
-
-    def _logits(self, tokens: Tensor, places: Tensor) -> Tensor:
-        options: dict[str, Any] = dict(self.last_only)
-        if self.places:
-            options["position_ids"] = places
-        if self.padded:
-            options["attention_mask"] = self.attention[:, : self.length].long()
-        answer = self.model(input_ids=tokens, past_key_values=self.cache, use_cache=True, **options)
-        logits: Tensor = answer.logits[:, -1]
-        return logits
 
 
 def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None) -> tuple[Tensor, Tensor]:
@@ -270,7 +225,13 @@ def row_seeds(seed: int | torch.Generator, rows: int) -> list[int]:
 
 
 def _check(
-    model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float, top_p: float | None, batch: int | None
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float | None,
+    batch: int | None,
+    padding: int,
 ) -> None:
     if max_new_tokens < 1:
         raise OptionError(f"max_new_tokens is {max_new_tokens}; expected at least 1")
@@ -280,7 +241,10 @@ def _check(
         raise OptionError(f"top_p is {top_p!r}; expected a probability above 0 and at most 1, or None for all tokens")
     if batch is not None and batch < 1:
         raise OptionError(f"batch is {batch}; expected at least 1 row, or None for all at a time")
-    check_prompts(prompts, vocabulary=model.get_input_embeddings().num_embeddings)
+    vocabulary = model.get_input_embeddings().num_embeddings
+    if not 0 <= padding < vocabulary:
+        raise OptionError(f"pad is {padding}, which is no token of the model: give one, such as pad=0; it is never looked at.")
+    check_prompts(prompts, vocabulary=vocabulary)
     config = model.config.get_text_config(decoder=True)
     context = getattr(config, "max_position_embeddings", None)
     if context is None:

@@ -92,8 +92,8 @@ def chosen(hidden: Tensor, layer: nn.Module, tokens: Tensor, *, temperature: flo
     if len(tokens) <= chunk:
         return _score(layer, hidden, tokens, temperature)
     parts = [
-        checkpoint(_score, layer, some, labels, temperature, use_reentrant=False)
-        for some, labels in zip(hidden.split(chunk), tokens.split(chunk), strict=True)
+        checkpoint(_score, layer, hidden[at : at + chunk], tokens[at : at + chunk], temperature, use_reentrant=False)
+        for at in range(0, len(tokens), chunk)
     ]
     return torch.cat(parts)
 
