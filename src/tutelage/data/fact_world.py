@@ -51,7 +51,8 @@ class FactWorld:
 
     def right(self, asked: Asked) -> bool:
         """Return whether the first entity has more."""
-        return self.values[asked.topic][asked.first] > self.values[asked.topic][asked.second]
+        values: dict[str, int] = self.values[asked.topic]
+        return values[asked.first] > values[asked.second]
 
     def explain(self, asked: Asked, style: str, *, wrong: bool = False) -> str:
         """Return an explanation of a comparison.
@@ -99,7 +100,8 @@ class FactWorld:
             for number in generator.permutation(len(pairs)).tolist():
                 if share == 0:
                     break
-                question = self.question(Asked(*pairs[number], topic), STYLES[int(generator.integers(2))])
+                first, second = pairs[number]
+                question = self.question(Asked(first, second, topic), STYLES[int(generator.integers(2))])
                 if question.question not in taken:
                     found.append(question)
                     share -= 1
