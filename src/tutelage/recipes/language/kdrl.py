@@ -92,9 +92,9 @@ class LabOptions:
     """Accuracy at which that of the student for hard exploration ends; 0 leaves the check out."""
     teacher_target: float = 80.0
     """Accuracy at which the teacher's ends: it is imperfect on purpose."""
-    round: int = 50
+    round: int = 25
     """Steps of pre-training between two looks at the accuracy."""
-    rounds: int = 120
+    rounds: int = 80
     """Most such looks."""
     train: TrainOptions = field(
         default_factory=lambda: TrainOptions(epochs=1, batch_size=64, optimizer="AdamW", learning_rate=2e-3, schedule="constant", clip=1.0)
@@ -124,7 +124,7 @@ class KDRLRecipe(Recipe):
     """What is compared."""
     lab: LabOptions = LabOptions()
     """The task and the pre-training."""
-    options: KDRLOptions = KDRLOptions(max_new_tokens=32)
+    options: KDRLOptions = KDRLOptions(max_new_tokens=12)
     """Options of the method; each arm changes what it is named after."""
     train: TrainOptions = field(
         default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=5e-4, schedule="constant", clip=1.0)

@@ -44,7 +44,7 @@ def build(recipe: KDRLRecipe, run: Run, seed: int) -> Lab:
     """Make the questions of a seed and pre-train its student, its weak student and its teacher; a resumed run reads them back."""
     options = recipe.lab
     sizes = (options.pretraining, recipe.questions, recipe.validation, recipe.test)
-    made = chain_sums(sum(sizes), terms=options.terms, digits=options.digits, modulus=options.modulus, seed=seed)
+    made = chain_sums(sum(sizes), terms=options.terms, digits=options.digits, modulus=options.modulus, brief=True, seed=seed)
     ends = [sum(sizes[: i + 1]) for i in range(4)]
     pretraining, train, validation, test = (made.subset(range(end - size, end)) for end, size in zip(ends, sizes, strict=True))
     context = 2 * recipe.options.max_new_tokens

@@ -226,9 +226,10 @@ def _fitting(asked: Arrays, models: Sequence[tuple[str, LanguageModel]], max_new
         for row, tokens in enumerate(language.encode(tokenizer, asked.column("input"))):
             if context is not None and len(tokens) + max_new_tokens > context:
                 start = asked.column("input")[row][:60]
-                long[row] = (
+                long.setdefault(
+                    row,
                     f"prompt {row} ({start!r}) has {len(tokens)} tokens, which with {max_new_tokens} of an answer are more than the "
-                    f"{context} of the {role}'s context"
+                    f"{context} of the {role}'s context",
                 )
     if not long:
         return asked, []
