@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning_fabric
 import torch
 import torch.distributed
+from leaving import leave
 from torch import nn
 
 from tutelage.data import Arrays, Batches
@@ -95,6 +96,7 @@ def main() -> None:
     check(expected, train(Averaged, "fsdp", directory / "fsdp"), "fsdp resumed")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+    leave()
 
 
 if "alone" in sys.argv:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import torch
 import torch.distributed as dist
+from leaving import leave
 from torch import nn
 from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
@@ -55,6 +53,4 @@ def main() -> None:
 
 
 main()
-# The threads of gloo, at times, abort the interpreter's own end.
-sys.stdout.flush()
-os._exit(0)
+leave()

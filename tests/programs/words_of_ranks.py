@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed
+from leaving import leave
 
 from tutelage import models, views
 from tutelage.data import Arrays, Batches
@@ -30,3 +31,4 @@ for name, value in method.state_dict().items():
 print("same words")
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
+leave()

@@ -198,7 +198,7 @@ def test_another_number_of_values_is_refused(balance):
 
 
 PROCESS = """
-import sys, torch
+import os, sys, torch
 from torch import distributed
 from tutelage.selection.controllers import EntropyBalance, LossBalance
 rank, store = int(sys.argv[1]), sys.argv[2]
@@ -207,8 +207,9 @@ loss, entropy = LossBalance(), EntropyBalance(start=2.0)
 for values in [((1.0, 2.0), (3.0, 2.0)), ((0.5, 1.0), (0.1, 3.0))]:
     loss.update([torch.tensor(v) for v in values[rank]], 0.5)
     entropy.update([torch.tensor(v) for v in values[rank]], 0.25)
-print(*loss.weights.tolist(), *entropy.temperatures.tolist())
+print(*loss.weights.tolist(), *entropy.temperatures.tolist(), flush=True)
 distributed.destroy_process_group()
+os._exit(0)  # the threads of gloo, at times, abort the interpreter's own end
 """
 
 

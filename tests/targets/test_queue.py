@@ -120,7 +120,7 @@ def test_squared_distances_agree_with_brute_force():
 
 
 TWO_PROCESSES = """
-import sys, torch
+import os, sys, torch
 from tutelage.targets import BagOfWords, FeatureQueue
 from tutelage.targets.ranks import gather_over_ranks
 store, rank = sys.argv[1], int(sys.argv[2])
@@ -132,7 +132,8 @@ queue.push(torch.tensor([[1.0], [2.0], [3.0]])[rank : 2 + rank] * (10 if rank el
 print(queue.words.flatten().tolist(), int(queue.pointer), end=" ")
 bag = BagOfWords(momentum=0.0)
 bag.update(torch.tensor([[[1.0, 5.0]], [[3.0, 7.0]]])[rank:rank + 1])
-print(bag.mean_distance.item())
+print(bag.mean_distance.item(), flush=True)
+os._exit(0)  # the threads of gloo, at times, abort the interpreter's own end
 """
 
 

@@ -65,6 +65,7 @@ def process(rank: int, folder: str, kind: str) -> None:
         torch.save(state, f"{folder}/state.pt")
     dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # the threads of gloo, at times, abort the interpreter's own end
 
 
 def shard(student: nn.Module) -> tuple[nn.Module, EMA]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,13 +37,25 @@ USAGE = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
+    A process of several that trained together ends in here, because the threads of gloo can abort the interpreter's own end.
+
     Args:
         arguments: the words after `tutelage`; those of this process by default.
 
     Returns:
         The exit code: 0, 2 for a mistake that the message says how to cure, 130 after Ctrl-C.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    code = _answer(list(sys.argv[1:] if arguments is None else arguments))
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _answer(words: list[str]) -> int:
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
