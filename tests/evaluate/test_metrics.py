@@ -117,3 +117,12 @@ def test_wrong_shapes_are_refused():
         evaluate.brier(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))
     with pytest.raises(ShapeError, match="same shape"):
         evaluate.agreement(torch.zeros(3, 2), torch.zeros(3, 4))
+
+
+def test_macro_f1_weighs_rare_classes_like_frequent_ones():
+    labels = torch.tensor([0] * 8 + [1, 1, 2])
+    answers = torch.tensor([0] * 7 + [1, 1, 0, 2])
+    logits = torch.nn.functional.one_hot(answers, 4).float()
+    f1 = [2 * 7 / (2 * 7 + 1 + 1), 2 * 1 / (2 * 1 + 1 + 1), 1.0]
+    assert evaluate.macro_f1(logits, labels) == pytest.approx(100 * sum(f1) / 3)
+    assert evaluate.macro_f1(logits, labels) == pytest.approx(100 * reference.f1_score(labels, answers, average="macro"))

@@ -4,7 +4,7 @@ from tutelage.evaluate.collapse import collapse, effective_rank, feature_std, ra
 from tutelage.evaluate.delay import Delay, GridLog, delay, geometric_steps
 from tutelage.evaluate.kernels import cka, kernel_change, kernel_descent, kernel_regression, tangent_kernel
 from tutelage.evaluate.learning_curves import area, paired_bootstrap, ranks
-from tutelage.evaluate.metrics import agreement, brier, classification, nll, per_class, reliability
+from tutelage.evaluate.metrics import agreement, brier, classification, macro_f1, nll, per_class, reliability
 from tutelage.evaluate.perplexity import bag_perplexity, perplexity
 from tutelage.evaluate.predict import predictions
 from tutelage.evaluate.probe import choose_probe, features, linear_probe, nearest_neighbours
@@ -37,6 +37,7 @@ __all__ = [
     "kernel_descent",
     "kernel_regression",
     "linear_probe",
+    "macro_f1",
     "nearest_neighbours",
     "nll",
     "paired_bootstrap",

@@ -78,6 +78,22 @@ def classification(logits: Tensor, labels: Tensor, *, bins: int = 15) -> dict[st
     }
 
 
+def macro_f1(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean over classes of the harmonic mean of precision and recall, in percent: rare classes count as much as frequent ones.
+
+    Args:
+        logits: `[N, C]`.
+        labels: int64 `[N]`; a class that is neither among them nor answered does not count.
+
+    Raises:
+        ShapeError: if the shapes or the range of the labels do not fit.
+    """
+    from torchmetrics.functional.classification import multiclass_f1_score
+
+    logits, labels = _checked(logits, labels)
+    return 100.0 * float(multiclass_f1_score(logits.argmax(1), labels, logits.shape[1], average="macro", validate_args=False))
+
+
 def per_class(logits: Tensor, labels: Tensor, *, classes: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     """Return accuracy and number of samples of every true class.
 

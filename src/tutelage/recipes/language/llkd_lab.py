@@ -114,11 +114,12 @@ class Lab:
         right[pool.index] = (pool.labels == pool.column("true_label")).double()
 
         def measure(trained: Any) -> dict[str, float]:
-            found = _metrics(*evaluate.predictions(trained.predict, self.validation))
+            found = {"macro_f1": evaluate.macro_f1(*evaluate.predictions(trained.predict, self.validation))}
             uses = counter.uses.cpu().double()
             return found | counter.summary() | {"right_used": 100 * float((uses * right).sum() / uses.sum().clamp_min(1))}
 
-        batches = data.Batches(pool, recipe.train.batch_size, seed=self.seed)
+        size = recipe.train.batch_size
+        batches = data.Batches(pool, size, seed=self.seed, draws=recipe.epoch_batches * size)
         name = f"seed-{self.seed}/{self.name}/{arm.translate(str.maketrans({',': '', ' ': '-', '(': '', ')': ''}))}"
         history = self.run.train(name, method, batches, recipe.train, measure)
         # The method holds its best epoch again; what was used is what was used to the end.
@@ -129,8 +130,7 @@ class Lab:
 
     def _shares(self, history: History) -> Schedule:
         """The share of each epoch's samples that LLKD used, so that a random choice uses as many in every epoch."""
-        size, count = self.recipe.train.batch_size, len(self.pool)
-        shares = [used * -(-count // size) / count for used in history.series("used")]
+        shares = [used / self.recipe.train.batch_size for used in history.series("used")]
         return lambda progress: shares[min(int(progress * len(shares)), len(shares) - 1)]
 
 
