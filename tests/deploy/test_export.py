@@ -175,3 +175,9 @@ def test_latency_leaves_threads_and_modes_alone(trained, images):
     assert deploy.latency(trained, images, repeats=5, warm_up=1) > 0
     assert torch.get_num_threads() == threads
     assert all(part.training for part in trained.modules())
+
+
+def test_latency_of_a_model_of_texts():
+    from tutelage.models.word_bag import WordBag
+
+    assert deploy.latency(WordBag(num_classes=2, vocabulary=10, dim=2), ["a text", "another"], repeats=5, warm_up=1) > 0

@@ -228,10 +228,13 @@ def _finish(arguments: LabelArguments, seconds: float) -> None:
     if left:
         print(f"{left:,} rows are still to be labelled by the other processes: tutelage store info {arguments.out}")
         return
-    if arguments.keep == "text":
+    if arguments.keep == "text" and not arguments.choices:
         print(f"Look at it: tutelage store info {arguments.out}")
         return
     default = LabelArguments("", "", Path())
     cut = [f"--{name} {getattr(arguments, name)}" for name in CUT if getattr(arguments, name) != getattr(default, name)]
     bad = ["--skip-bad"] if arguments.skip_bad else []
-    print(" ".join(["Learn from it: tutelage distill", f"--teacher store:{arguments.out}", f"--data {arguments.data}", *cut, *bad]))
+    method = ["--method llkd"] if arguments.keep == "text" else []
+    print(
+        " ".join(["Learn from it: tutelage distill", *method, f"--teacher store:{arguments.out}", f"--data {arguments.data}", *cut, *bad])
+    )

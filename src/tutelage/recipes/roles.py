@@ -101,9 +101,12 @@ def stored(spec: str, data: DataSet, view: Any) -> Stored:
         TutelageError: if the store is not whole, or is about other data.
     """
     from tutelage.store import Store
+    from tutelage.store.pseudo import AsClassifier
 
     store = Store.open(spec.removeprefix("store:"))
     store.check(data=data)
+    if store.keep == "text":
+        return Stored(AsClassifier(store, data.parts))
     return Stored(store, view if store.views else None)
 
 

@@ -87,7 +87,7 @@ class LLKDRecipe(Recipe):
 
     def quick(self) -> Self:
         """Return the variant on 1,500 stories of R8."""
-        return replace(self, data=("reuters-r8",), pool_size=1500, vocabulary=8000, epoch_batches=25)
+        return replace(self, data=("reuters-r8",), pool_size=1500, vocabulary=8000, epoch_batches=16)
 
     def arms(self) -> dict[str, LLKDOptions]:
         """Return the options of every arm that learns from pseudo-labels, the random one (whose share is LLKD's) last."""
