@@ -49,8 +49,8 @@ class Options:
     prompt: int = 24
     """Longest prompt in tokens; the shortest has a third of it."""
     answer: int = 96
-    """Longest answer in tokens; models end after a third of it on average."""
-    steps: int = 4
+    """Longest answer in tokens; the models were shown texts of a third of it on average."""
+    steps: int = 6
     """Steps of a turn."""
 
     def tiny(self) -> Options:
@@ -73,7 +73,7 @@ class Options:
         return torch.randint(FIRST_WORD, self.vocabulary, (length,), generator=generator).tolist()
 
     def model(self, width: int, seed: int) -> nn.Module:
-        """Return a Llama of three layers that ends its answers after a third of the longest, on average."""
+    """Return a Llama of three layers that was shown texts of random words, a third as long as the longest answer on average."""
         model: nn.Module = tiny_decoder(
             self.vocabulary, width=width, layers=3, heads=4, context=self.prompt + self.answer, seed=seed, pad=0, end=END
         )

@@ -78,7 +78,7 @@ def test_greedy_takes_the_likeliest_token(parts):
             assert int(parts[0].eval()(torch.tensor([ids])).logits[0, -1].argmax()) == token
             ids.append(token)
     assert [top[0][0] for top in one.top] == one.tokens
-    assert [top[0][1] for top in one.top] == one.log_probs
+    assert [top[0][1] for top in one.top] == pytest.approx(one.log_probs, abs=1e-6)
     assert all(top[0][1] >= top[1][1] for top in one.top)
 
 
@@ -134,7 +134,7 @@ def test_replies_tell_tokens_and_log_probs(parts):
 def test_replies_end_at_the_end_token_at_stop_texts_and_at_the_limit(parts):
     model, _ = parts
     model.train()
-    long = Sampling(temperature=2.0, max_tokens=40, seed=0)
+    long = Sampling(temperature=2.0, max_tokens=40, seed=1)
     replies = local(parts, sampling=long).complete([f"x{c}" for c in "abcdefghij"])
     assert {r.finish_reason for r in replies} == {"stop", "length"}
     assert all(r.completion_tokens == 40 for r in replies if r.finish_reason == "length")
@@ -142,7 +142,7 @@ def test_replies_end_at_the_end_token_at_stop_texts_and_at_the_limit(parts):
     whole = next(r.text for r in replies if len(r.text) > 8)
     position = [r.text for r in replies].index(whole)
     stop = whole[4:6]
-    cut = local(parts, sampling=Sampling(temperature=2.0, max_tokens=40, seed=0, stop=(stop,))).complete([f"x{'abcdefghij'[position]}"])
+    cut = local(parts, sampling=Sampling(temperature=2.0, max_tokens=40, seed=1, stop=(stop,))).complete([f"x{'abcdefghij'[position]}"])
     assert cut[0].text == whole[: whole.index(stop)]
     assert cut[0].finish_reason == "stop"
     assert cut[0].completion_tokens <= whole.index(stop) + 2

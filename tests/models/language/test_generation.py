@@ -9,7 +9,7 @@ import torch
 
 from tutelage.errors import DataError, OptionError, TrainingError
 from tutelage.models.language import Rollouts, sample
-from tutelage.models.language.generation import _draw, _uniform
+from tutelage.models.language.generation import _uniform, draw
 
 transformers = pytest.importorskip("transformers")
 
@@ -76,7 +76,7 @@ def test_same_whatever_stands_beside(model):
     assert sample(model, PROMPTS, max_new_tokens=20, seed=6).lists() != together.lists()
 
 
-def test_equal_prompts_draw_apart_and_are_read_once(model):
+def test_equal_promptsdraw_apart_and_are_read_once(model):
     sizes = []
     handle = model.model.register_forward_hook(lambda _m, _a, answer: sizes.append(tuple(answer[0].shape[:2])))
     rollouts = sample(model, [[5, 6, 7]] * 6, max_new_tokens=8, end=(), seed=0)
@@ -144,15 +144,15 @@ def test_top_p_keeps_the_smallest_sufficient_set():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()[:, [2, 0, 3, 1]]  # likeliest: 1, 3, 0, 2
     for top_p, allowed in ((0.4, {1}), (0.5, {1}), (0.51, {1, 3}), (0.9, {0, 1, 3}), (1.0, {0, 1, 2, 3})):
         uniform = torch.linspace(0, 0.999999, 400, dtype=torch.float64)
-        drawn, log_probs = _draw(logits.expand(400, -1), uniform, 1.0, top_p)
+        drawn, log_probs = draw(logits.expand(400, -1), uniform, 1.0, top_p)
         assert set(drawn.tolist()) == allowed
         torch.testing.assert_close(log_probs, logits[0].log_softmax(-1)[drawn])
 
 
-def test_impossible_tokens_are_never_drawn():
+def test_impossible_tokens_are_neverdrawn():
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]]).expand(500, -1)
     uniform = torch.linspace(0, 1 - 2**-53, 500, dtype=torch.float64)
-    drawn, _ = _draw(logits, uniform, 1.0, None)
+    drawn, _ = draw(logits, uniform, 1.0, None)
     assert set(drawn.tolist()) == {1, 3}
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.models.chat.protocol import Sampling
+from tutelage.models.language.generation import draw
 
 
 @dataclass(frozen=True)
@@ -49,26 +50,14 @@ class Chooser:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores [B, V] in which only the chosen token of each row is possible."""
-        log_probs = scores.float().log_softmax(-1)
-        chosen = log_probs.argmax(-1) if self.temperature == 0 else self._draw(log_probs)
+        uniform = torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in self.generators]).to(scores.device)
+        chosen, log_probs = draw(scores, uniform, self.temperature, self.top_p)
         self.tokens.append(chosen.cpu())
-        self.log_probs.append(log_probs.gather(-1, chosen[:, None])[:, 0].cpu())
+        self.log_probs.append(log_probs.cpu())
         if self.alternatives:
-            values, indices = log_probs.topk(min(self.alternatives, log_probs.shape[-1]), -1)
+            values, indices = scores.float().log_softmax(-1).topk(min(self.alternatives, scores.shape[-1]), -1)
             self.top.append((values.cpu(), indices.cpu()))
         return torch.full_like(scores, -torch.inf).scatter_(-1, chosen[:, None], 0.0)
-
-    def _draw(self, log_probs: Tensor) -> Tensor:
-        """Invert the distribution function at one uniform number per row; it is summed in float64, as vocabularies are large."""
-        probabilities, order = (log_probs / self.temperature).double().softmax(-1).sort(-1, descending=True)
-        if self.top_p is not None:
-            before = probabilities.cumsum(-1) - probabilities
-            probabilities = probabilities.masked_fill(before >= self.top_p, 0.0)
-        uniform = torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in self.generators]).to(log_probs.device)
-        reached = probabilities.cumsum(-1)
-        place = (reached <= uniform[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
-        last = (probabilities > 0).sum(-1, keepdim=True) - 1
-        return order.gather(-1, torch.minimum(place, last))[:, 0]
 
 
 def generate(

@@ -136,7 +136,7 @@ def _continue(
     active = torch.ones(len(rows), dtype=torch.bool, device=device)
     every = 1 if device.type == "cpu" else ASK_EVERY
     for step in range(limit):
-        drawn, chosen = _draw(logits, uniform[rows, step], temperature, top_p)
+        drawn, chosen = draw(logits, uniform[rows, step], temperature, top_p)
         tokens[rows, step] = drawn.where(active, padding)
         log_probs[rows, step] = chosen.where(active, 0.0)
         lengths[rows] += active
@@ -156,8 +156,18 @@ def _continue(
         logits = state.next(drawn)
 
 
-def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None) -> tuple[Tensor, Tensor]:
-    """Return one token of each row of logits [n, V], by inverting the distribution function at `uniform` [n], and its log-probability."""
+def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float | None) -> tuple[Tensor, Tensor]:
+    """Draw one token of each row, by inverting its distribution function.
+
+    Args:
+        logits: float [n, V].
+        uniform: float64 [n], random numbers in [0, 1).
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_p: draw from the smallest set of likeliest tokens with at least this probability; `None` for all.
+
+    Returns:
+        The tokens, int64 [n], and their log-probabilities at temperature 1, float32 [n].
+    """
     logits = logits.float()
     normaliser = logits.logsumexp(-1, keepdim=True)
     if temperature == 0:
