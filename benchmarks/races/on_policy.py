@@ -73,7 +73,7 @@ class Options:
         return torch.randint(FIRST_WORD, self.vocabulary, (length,), generator=generator).tolist()
 
     def model(self, width: int, seed: int) -> nn.Module:
-    """Return a Llama of three layers that was shown texts of random words, a third as long as the longest answer on average."""
+        """Return a Llama of three layers that was shown texts of random words, a third as long as the longest answer on average."""
         model: nn.Module = tiny_decoder(
             self.vocabulary, width=width, layers=3, heads=4, context=self.prompt + self.answer, seed=seed, pad=0, end=END
         )
