@@ -181,3 +181,75 @@ def test_the_scorer_answers_alike_in_any_batch_and_refuses_what_does_not_fit():
         LabelScorer(small, tokenizer, prompt)(["word " * 100])
     with pytest.raises(OptionError, match="normalise"):
         LabelScorer(model, tokenizer, prompt, normalise="max")
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory):
+    """An encoder of RoBERTa's kind in the files that transformers writes, untrained and small."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("roberta")
+    _, tokenizer = tiny()
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=66,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    transformers.RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def test_an_encoder_by_name_gets_a_linear_head(roberta):
+    model = models.build(f"hf:{roberta}?head=linear&max_length=24", num_classes=5, input_shape=()).eval()
+    texts = ["the sea", "the ship and the sea " * 20]
+    logits = model(texts)
+    assert logits.shape == (2, 5)
+    assert isinstance(model.model.head, torch.nn.Linear)
+    assert torch.allclose(model(["the sea"]), logits[:1], atol=1e-5)
+    from tutelage.data.words import token_ids
+
+    assert torch.allclose(model(token_ids(texts, model.tokenizer, 24)), logits, atol=1e-5)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in model.model.head.parameters())
+    with pytest.raises(SpecError, match="own or linear"):
+        models.build(f"hf:{roberta}?head=round", num_classes=5, input_shape=())
+
+
+def test_class_means_of_an_encoder_label_with_a_calibrated_scale():
+    from tutelage.models.prototype_labeller import prototype_teacher
+
+    class Counts(torch.nn.Module):
+        def forward(self, texts):
+            vocabulary = ["sea", "ship", "port", "sail", "plane", "wing", "pilot", "air", "train", "rail", "track", "steam", "far"]
+            return torch.tensor([[float(text.split().count(word)) for word in vocabulary] for text in texts]) + 0.01
+
+    texts, labels = corpus(90)
+    unseen, truth = corpus(600, seed=1)
+    teacher = prototype_teacher(Counts(), texts, labels)
+    probs = teacher(unseen).softmax(1)
+    right = (probs.argmax(1) == torch.tensor(truth)).float()
+    assert right.mean() > 0.75
+    assert abs(float(probs.amax(1).mean() - right.mean())) < 0.1
+    with pytest.raises(DataError, match="at least 2"):
+        prototype_teacher(Counts(), texts[:4], labels[:4])
+
+
+def test_minilm_labels_texts_that_it_was_shown_a_few_of():
+    pytest.importorskip("transformers")
+    from tutelage.errors import MissingExtra
+    from tutelage.models.prototype_labeller import prototype_teacher
+
+    try:
+        from tutelage.models.pretrained import minilm
+
+        encoder = minilm(max_length=32)
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    few = ["the goalkeeper saved a penalty", "our team won the match", "the court convicted the thief", "a judge signed the warrant"]
+    teacher = prototype_teacher(encoder, few, [0, 0, 1, 1])
+    assert teacher(["the striker scored twice", "the lawyer appealed the verdict"]).argmax(1).tolist() == [0, 1]

@@ -223,7 +223,8 @@ def _source(name: str, classes: Sequence[str], parts: dict[str, Rows], place: Pa
     number = {each: i for i, each in enumerate(classes)}
     arrays = {}
     for part, rows in parts.items():
-        texts, labels = [], []
+        texts: list[str] = []
+        labels: list[int] = []
         for text, label in rows:
             found = number.get(label, -1) if isinstance(label, str) else label
             if not 0 <= found < len(classes):

@@ -38,7 +38,7 @@ def build(
     - `tutelage:small-cnn`, `tutelage:cnn`, `tutelage:mlp`, `tutelage:resnet`, `tutelage:vit`; options are their arguments (`widths=8,16`)
     - `tutelage:efficientnet-lite0`: with its ImageNet weights, input size and normalisation; a new head unless 1,000 classes are asked for
     - `timm:NAME`; options `pretrained=true`, `num_classes=10` and what `timm.create_model` takes
-    - `hf:NAME-OR-PATH`: an image or text classifier of transformers, from safetensors; options `num_classes`, `max_length`
+    - `hf:NAME-OR-PATH`: an image or text classifier of transformers, from safetensors; options `num_classes`, `max_length`, `head`
     - `python:package.module:factory` or `python:path/to/file.py:factory`; options are its arguments, and `num_classes`, `input_shape` and
       `role` are given to it where it declares them
     - `onnx:FILE` (teacher only); option `output`
@@ -102,7 +102,7 @@ def _load(
         return from_timm(spec, num_classes, role)
     if spec.scheme == "hf":
         network, stated = from_hub(spec, num_classes, role)
-        spec.finish([*ADAPTER, "num_classes", "max_length"])
+        spec.finish([*ADAPTER, "num_classes", "max_length", "head"])
         return network, stated
     if spec.scheme == "python":
         made = from_python(spec, {"num_classes": num_classes, "input_shape": input_shape, "role": role})

@@ -41,4 +41,5 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     for _ in range(100):
         middle = (low * high) ** 0.5
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
-    return 1 / (low * high) ** 0.5
+    best: float = 1 / (low * high) ** 0.5
+    return best

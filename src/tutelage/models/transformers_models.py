@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,12 +45,35 @@ class TextClassifier(nn.Module):
         self.tokenizer = tokenizer
         self.max_length = max_length
 
-    def forward(self, texts: list[str]) -> Tensor:
-        """Return logits [N, C] of N texts, tokenised in one batch on the model's device."""
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
+    def forward(self, texts: list[str] | Tensor) -> Tensor:
+        """Return logits [N, C] of N texts, tokenised in one batch on the model's device, or of token ids int64 [N, L] with its padding."""
+        if isinstance(texts, Tensor):
+            tokens = {"input_ids": texts, "attention_mask": (texts != self.tokenizer.pad_token_id).long()}
+        else:
+            tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
         device = next(self.model.parameters()).device
         logits: Tensor = self.model(**{name: value.to(device) for name, value in tokens.items()}).logits
         return logits
+
+
+class LinearHead(nn.Module):
+    """A transformers encoder with one linear layer on the state of its first token.
+
+    Args:
+        encoder: a network that answers with `last_hidden_state`, such as RoBERTa's.
+        num_classes: outputs.
+        dropout: share of the state dropped in training.
+    """
+
+    def __init__(self, encoder: Any, num_classes: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(encoder.config.hidden_size, num_classes)
+
+    def forward(self, **tokens: Tensor) -> SimpleNamespace:
+        """Return what transformers' classifiers do: an object with `logits` [N, C]."""
+        return SimpleNamespace(logits=self.head(self.dropout(self.encoder(**tokens).last_hidden_state[:, 0])))
 
 
 def from_hub(spec: Spec, num_classes: int, role: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -59,7 +83,8 @@ def from_hub(spec: Spec, num_classes: int, role: str) -> tuple[nn.Module, dict[s
     they differ.
 
     Args:
-        spec: `hf:NAME-OR-PATH`, with `num_classes`, and `max_length` (tokens) for texts, as options.
+        spec: `hf:NAME-OR-PATH`, with `num_classes` as an option, and for texts `max_length` (tokens), and `head`: `own` (what transformers
+            puts on this network), or `linear`, one new layer on the first token's state of any encoder.
         num_classes: classes of the data.
         role: `"student"` or `"teacher"`.
 
@@ -80,13 +105,20 @@ def from_hub(spec: Spec, num_classes: int, role: str) -> tuple[nn.Module, dict[s
             f"'{spec.text}': '{spec.name}' is neither a directory with a model's config.json nor a model that the hub gives "
             f"({type(error).__name__}: {_first(error)})"
         ) from error
-    kind = _kind(transformers, config)
+    head: str = spec.take("head", "own")
+    if head not in ("own", "linear"):
+        raise SpecError(f"'{spec.text}': head={head} should be own or linear.")
+    kind = "text" if head == "linear" else _kind(transformers, config)
     options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
     if classes is not None and classes != config.num_labels:
         options.update(num_labels=classes, ignore_mismatched_sizes=True)
     if kind == "text":
         max_length: int = spec.take("max_length", 0)
-        network = _load(spec, transformers.AutoModelForSequenceClassification, options)
+        if head == "linear":
+            encoder = _load(spec, transformers.AutoModel, {"use_safetensors": True, "trust_remote_code": False})
+            network: Any = LinearHead(encoder, classes or num_classes)
+        else:
+            network = _load(spec, transformers.AutoModelForSequenceClassification, options)
         tokenizer = _load(spec, transformers.AutoTokenizer, {"trust_remote_code": False})
         limit = min(int(tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", 512)), 512)
         return TextClassifier(network, tokenizer, max_length or limit), {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ class Lab:
 
         size = recipe.train.batch_size
         batches = data.Batches(pool, size, seed=self.seed, draws=recipe.epoch_batches * size)
-        name = f"seed-{self.seed}/{self.name}/{arm.translate(str.maketrans({',': '', ' ': '-', '(': '', ')': ''}))}"
+        name = f"seed-{self.seed}/{self.name}/{'-'.join(re.findall(r'[A-Za-z]+', arm))}"
         history = self.run.train(name, method, batches, recipe.train, measure)
         # The method holds its best epoch again; what was used is what was used to the end.
         last = {key: history.epochs[-1][key] for key in ("uses", "used_share", "distinct_share", "right_used")}
