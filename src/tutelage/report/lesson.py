@@ -70,12 +70,14 @@ class Lesson:
         """Return what was taught and what it changed.
 
         Returns:
-            `taught`, `unread` (answers that could not be read), and, where they can be known, accuracies in percent: `accuracy`; and
-            `accuracy_alone` with the numbers of items that an explanation `helped` (wrong to right) and `harmed` (right to wrong).
+            `taught`, `unread` (answers that could not be read), `again` (asked a second time for that); where the student was also asked
+            alone, `changed`; and, where right answers are known, `accuracy` in percent, beside `accuracy_alone` with the numbers of items
+            that an explanation `helped` (wrong to right) and `harmed` (right to wrong).
         """
         found = {
             "taught": float(sum(item.taught for item in self.items)),
             "unread": float(sum(item.answer is None for item in self.items)),
+            "again": float(self.again),
         }
         if self.measured:
             found["changed"] = float(sum(item.taught and item.answer != item.alone for item in self.items))

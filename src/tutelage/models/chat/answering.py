@@ -68,12 +68,12 @@ def explain_then_answer(
     texts = [explaining.explain_first(question, shown) for question, shown in zip(questions, seen, strict=True)]
     found = [
         _read(question, reply, read_explanation(reply.text), last=True)
-        for question, reply in zip(questions, chat.complete(texts, sampling=sampling) if texts else [], strict=True)
+        for question, reply in zip(questions, _asked(chat, texts, sampling), strict=True)
     ]
     lost = [place for place, answered in enumerate(found) if answered.answer is None]
     if lost:
         texts = [explaining.own(questions[place], found[place].explanation, seen[place]) for place in lost]
-        for place, reply in zip(lost, chat.complete(texts, sampling=sampling), strict=True):
+        for place, reply in zip(lost, _asked(chat, texts, sampling), strict=True):
             second = _read(questions[place], reply, found[place].explanation, leading=True)
             found[place] = replace(second, again=True, replies=(*found[place].replies, reply))
     return found
@@ -104,7 +104,7 @@ def answer_given(
     """
     seen = demos or [()] * len(questions)
     texts = [explaining.explained(*row) for row in zip(questions, explanations, seen, strict=True)]
-    replies = chat.complete(texts, sampling=sampling) if texts else []
+    replies = _asked(chat, texts, sampling)
     return [
         _read(question, reply, explanation, leading=True, last=question.kind == "number")
         for question, explanation, reply in zip(questions, explanations, replies, strict=True)
@@ -130,7 +130,7 @@ def answer_alone(
     """
     seen = demos or [()] * len(questions)
     texts = [explaining.answer_only(question, shown) for question, shown in zip(questions, seen, strict=True)]
-    replies = chat.complete(texts, sampling=sampling) if texts else []
+    replies = _asked(chat, texts, sampling)
     return [_read(question, reply, "", leading=True) for question, reply in zip(questions, replies, strict=True)]
 
 
@@ -153,14 +153,21 @@ def answer_then_reason(
     """
     seen = demos or [()] * len(questions)
     texts = [explaining.answer_first(question, shown) for question, shown in zip(questions, seen, strict=True)]
-    replies = chat.complete(texts, sampling=sampling) if texts else []
+    replies = _asked(chat, texts, sampling)
     return [_read(question, reply, read_reason(reply.text), leading=True) for question, reply in zip(questions, replies, strict=True)]
 
 
+def _asked(chat: Chat, texts: Sequence[str], sampling: Sampling | None) -> list[Reply]:
+    """Ask, and refuse what is no reply: chat models are the user's own."""
+    replies: list[Any] = list(chat.complete(texts, sampling=sampling)) if texts else []
+    strange = next((type(reply).__name__ for reply in replies if not isinstance(reply, Reply)), None)
+    if strange is not None or len(replies) != len(texts):
+        got = f"a {strange} in place of a Reply" if strange else f"{len(replies)} replies to {len(texts)} conversations"
+        raise ChatError(f"A chat model returned {got}. Correct its complete(conversations, *, sampling=None).")
+    return replies
+
+
 def _read(question: Question, reply: Reply, explanation: str, *, leading: bool = False, last: bool = False) -> Answered:
-    if not isinstance(reply, Reply):
-        raise ChatError(f"A chat model returned a {type(reply).__name__} in place of a Reply.")
-    text: Any = reply.text
-    answer = read_answer(question, text, leading=leading)
+    answer = read_answer(question, reply.text, leading=leading)
     found = choice_probabilities(reply, question.choices, last=last) if question.choices else None
     return Answered(answer, explanation, found, False, (reply,))

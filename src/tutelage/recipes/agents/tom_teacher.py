@@ -21,7 +21,6 @@ TRUE = ("least-confidence", "true-pre", "true-post", "teacher-confidence")
 """Strategies of the study of true confidences."""
 ALONE, LANGUAGE, HUMAN, DECEIVE = "student alone", "utility, language model", "human", "deceive"
 PERSONALISED, PERSONALISED_TRUE = "personalised", "personalised, true utility"
-KS = (2, 4, 6, 8, 10)
 TURNS = {"teacher": "explained by the teacher", "human": "explained by people", "none": "not explained", "utility": "explained, by utility"}
 """What the demonstrations of the study of several turns are, and their names."""
 
@@ -69,7 +68,7 @@ class TomTeacherRecipe(Recipe):
     """decoder: language models trained here; table: programs that answer by probabilities for each topic."""
     entities: int = 60
     """Entities of the world."""
-    known: float = 1.0
+    known: float = 0.9
     """Share of the entities whose facts a decoder saw, on four of eight topics."""
     test: int = 800
     """Test questions."""
@@ -89,8 +88,8 @@ class TomTeacherRecipe(Recipe):
     """Its width."""
     mental_layers: int = 3
     """Its layers."""
-    turns: bool = True
-    """Whether demonstrations of a new topic are compared too, on which a decoder takes 20 steps."""
+    turns: tuple[int, ...] = (2, 4, 6, 8, 10)
+    """Numbers of demonstrations of a new topic that are compared, on which a decoder takes 20 steps; none leaves the study out."""
     strategyqa: str = ""
     """Folder with StrategyQA's train.json and dev.json: adds SmolLM2-135M-Instruct as a student of 100 questions, for the record."""
     options: TomTeacherOptions = TomTeacherOptions(
@@ -100,7 +99,7 @@ class TomTeacherRecipe(Recipe):
 
     def quick(self) -> Self:
         """Return the variant with a table of probabilities in the place of every decoder."""
-        return replace(self, students="table", mental_rows=0, turns=False, test=400)
+        return replace(self, students="table", mental_rows=0, turns=(), test=400)
 
     def run(self, run: Run) -> Report:
         """Let every student answer both ways under every teacher, and follow its accuracy over the budgets."""
@@ -114,7 +113,7 @@ class TomTeacherRecipe(Recipe):
             world, student, test, train = self._world(run, seed)
             curves.append(self._curves(report, seed, world, student, test, train, mental))
             turns.append(self._turns(run, seed, world, student) if self.turns and self.students == "decoder" else {})
-        tell(report, curves, turns)
+        tell(report, curves, turns, self.turns)
         if self.strategyqa:
             from tutelage.recipes.agents.tom_teacher_smol import smol
 
@@ -142,7 +141,7 @@ class TomTeacherRecipe(Recipe):
             from tutelage.models.chat import Scripted
             from tutelage.recipes.agents import tom_teacher_roles as roles
 
-            knows = {topic: 0.97 if place < 4 else 0.5 for place, topic in enumerate(TOPICS)}
+            knows = {topic: 0.9 if place < 4 else 0.5 for place, topic in enumerate(TOPICS)}
             able = {"numbers": TOPICS[:6], "relation": TOPICS[4:8]}
             reads = {(topic, style): 0.95 * (topic in able[style]) for topic in TOPICS for style in STYLES}
             return world, Scripted(roles.student(world, knows, reads, seed=seed), name="table"), test, train
@@ -220,7 +219,7 @@ class TomTeacherRecipe(Recipe):
         found: dict[str, list[float]] = {}
         for arm in TURNS:
             found[arm] = []
-            for count in KS:
+            for count in self.turns:
                 how: Any = {"order": "utility"} if arm == "utility" else {"explained": arm}
                 demos = method.demonstrate(shown, count, **how)
                 name = f"seed-{seed}/turns/{arm}-{count}"

@@ -9,7 +9,6 @@ from tutelage.recipes.agents.tom_teacher import (
     ALONE,
     DECEIVE,
     HUMAN,
-    KS,
     LANGUAGE,
     PERSONALISED,
     PERSONALISED_TRUE,
@@ -23,24 +22,25 @@ Curves = Mapping[str, Sequence[float]]
 SHOWN = (0.2, 0.4, 1.0)
 
 
-def tell(report: Report, curves: Sequence[Curves], turns: Sequence[Curves]) -> None:
+def tell(report: Report, curves: Sequence[Curves], turns: Sequence[Curves], ks: Sequence[int]) -> None:
     """Put numbers, curves, claims and notes into a report.
 
     Args:
         report: the report, which knows the student alone; its seeds in the order of the curves.
         curves: for each seed, of every arm the accuracy at every budget.
         turns: for each seed, of every kind of demonstrations the accuracy at every k; empty where they were not compared.
+        ks: numbers of demonstrations.
     """
     for seed, of_seed in zip(report.seeds, curves, strict=True):
         for arm, line in of_seed.items():
             report.add(arm, seed, **{_at(budget): line[BUDGETS.index(budget)] for budget in SHOWN}, area=budget_area(line))
     for seed, of_seed in zip(report.seeds, turns, strict=True):
         for arm, line in of_seed.items():
-            report.add(TURNS[arm], seed, **{f"accuracy after {k}": value for k, value in zip(KS, line, strict=True)})
-    _draw(report, curves, turns)
+            report.add(TURNS[arm], seed, **{f"accuracy after {k}": value for k, value in zip(ks, line, strict=True)})
+    _draw(report, curves, turns, ks)
     _claims(report, curves)
     if turns[0]:
-        _turn_claims(report, turns)
+        _turn_claims(report, turns, ks)
     _notes(report, curves)
 
 
@@ -52,7 +52,7 @@ def _means(lines: Sequence[Curves]) -> dict[str, list[float]]:
     return {arm: [sum(column) / len(lines) for column in zip(*(of_seed[arm] for of_seed in lines), strict=True)] for arm in lines[0]}
 
 
-def _draw(report: Report, curves: Sequence[Curves], turns: Sequence[Curves]) -> None:
+def _draw(report: Report, curves: Sequence[Curves], turns: Sequence[Curves], ks: Sequence[int]) -> None:
     means = _means(curves)
     others = [arm for arm in means if arm not in (*STRATEGIES, *TRUE)]
     for title, arms in {
@@ -72,7 +72,7 @@ def _draw(report: Report, curves: Sequence[Curves], turns: Sequence[Curves]) -> 
     report.picture("Accuracy over budget", figure, "Mean accuracy over the seeds at every budget, of every strategy and three teachers.")
     if turns[0]:
         lines = {TURNS[arm]: line for arm, line in _means(turns).items()}
-        report.curve("New questions after k demonstrations", KS, lines, "demonstrations", "accuracy, percent")
+        report.curve("New questions after k demonstrations", ks, lines, "demonstrations", "accuracy, percent")
 
 
 def _claims(report: Report, curves: Sequence[Curves]) -> None:
@@ -87,10 +87,11 @@ def _claims(report: Report, curves: Sequence[Curves]) -> None:
         shares = [(ours - own) / (true - own) for ours, true, own in zip(at(name, 0.4), at(best, 0.4), alone, strict=True)]
         text = f"With {teacher} teacher it has there 70 % of what the true utility gains over the student alone (share)."
         if not report.check(text, shares, at_least=0.7).held:
+            share = 100 * sum(shares) / len(shares)
             report.note(
-                f"With {teacher} teacher expected utility has {100 * sum(shares) / len(shares):.0f} % of the true gain: a mental model that "
-                "goes by topic and style cannot know which questions of an unknown topic the student guesses right by luck, and half of "
-                "the explanations there are spent on them."
+                f"With {teacher} teacher expected utility has {share:.0f} % of the true gain: a mental model that goes by topic and style "
+                "cannot know which questions of an unknown topic the student guesses right by luck, and half of the explanations there "
+                "are spent on them."
             )
     for other in ("least-pre", "most-post"):
         text = f"At a budget of 20 % expected utility beats '{other}', which looks at one side of it."
@@ -117,11 +118,11 @@ def _claims(report: Report, curves: Sequence[Curves]) -> None:
         report.claim(text, LANGUAGE, "random", _at(0.4), margin=1e-6, higher_is_better=True)
 
 
-def _turn_claims(report: Report, turns: Sequence[Curves]) -> None:
+def _turn_claims(report: Report, turns: Sequence[Curves], ks: Sequence[int]) -> None:
     gain = [of_seed["teacher"][-1] - of_seed["none"][-1] for of_seed in turns]
-    report.check(f"{KS[-1]} explained demonstrations are worth 5 points on new questions over unexplained ones.", gain, at_least=5.0)
+    report.check(f"{ks[-1]} explained demonstrations are worth 5 points on new questions over unexplained ones.", gain, at_least=5.0)
     growth = [of_seed["teacher"][-1] - of_seed["teacher"][0] for of_seed in turns]
-    report.check(f"More explained demonstrations help more: {KS[-1]} over {KS[0]}.", growth, at_least=1e-6)
+    report.check(f"More explained demonstrations help more: {ks[-1]} over {ks[0]}.", growth, at_least=1e-6)
 
 
 def _notes(report: Report, curves: Sequence[Curves]) -> None:

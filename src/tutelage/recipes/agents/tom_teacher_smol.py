@@ -55,6 +55,6 @@ def add(report: Report, method: TomTeacher, train: Sequence[Question], test: Seq
     used = method.meter.snapshot()["student"]
     report.note(
         f"SmolLM2-135M-Instruct answered {len(test)} questions of StrategyQA, explained by people: {lines['random'][0]:.1f} % alone, "
-        f"{lines['random'][-1]:.1f} % with all explanations; {used.calls} calls, {used.tokens} tokens. One seed, for the record: a student of "
-        "this size is near chance, so it decides nothing."
+        f"{lines['random'][-1]:.1f} % with all explanations; {used.calls} calls, {used.tokens} tokens. One seed, for the record: a student "
+        "of this size is near chance, so it decides nothing."
     )
