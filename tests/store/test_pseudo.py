@@ -125,6 +125,8 @@ def test_replies_without_log_probabilities_are_refused_with_the_cure(tmp_path):
     kept = label_texts(Scripted(lambda said: "ham"), mails(4), tmp_path / "s", choices=["ham", "spam"], console=QUIET)
     with pytest.raises(OptionError, match="log_probs=20"):
         read_pseudo_labels(kept, mails(4))
+    with pytest.raises(OptionError, match="which classes"):
+        read_pseudo_labels(kept, Arrays({"input": mails(4).column("input")}))
 
 
 class Reads(torch.nn.Module):

@@ -61,7 +61,7 @@ def read_pseudo_labels(store: Store, arrays: Arrays, part: str = "train") -> Pse
         part: which part of the store they are of.
 
     Raises:
-        OptionError: if it keeps something else, or texts without choices or log-probabilities.
+        OptionError: if it keeps something else, or texts without choices or log-probabilities, or `arrays` names no classes.
         ShapeError: if a choice is no class of `arrays`.
     """
     kind = store.keep.partition(":")[0]
@@ -69,6 +69,8 @@ def read_pseudo_labels(store: Store, arrays: Arrays, part: str = "train") -> Pse
         return from_answers(store.read(part, arrays.index))
     if kind != "text":
         raise OptionError(f"{store.path} keeps {store.keep}; pseudo-labels are read from logits, top-k or text.")
+    if not arrays.classes:
+        raise OptionError(f"'{arrays.name}' does not say which classes there are, so no reply can be weighed: Arrays(..., classes=(...)).")
     label = pseudo_labels(store, arrays, part)
     replies = store.texts(part, arrays.index)
     found = [choice_probability(reply, arrays.classes) if reply["choice"] is not None else 0.0 for reply in replies]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -191,3 +193,25 @@ def test_pseudo_labels_of_a_seed_are_kept_in_the_run(tmp_path, monkeypatch):
     assert len(few) == 15
     again = Lab.of(recipe, Run(tmp_path / "run", seeds=(0,), resume=True, console=QUIET), "lines", 0)
     assert torch.equal(again.pool.column("confidence"), lab.pool.column("confidence"))
+
+
+def test_the_example_of_the_docs_runs_on_texts_without_labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[3] / "docs" / "chat.md").read_text()
+    example = next(block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "LLKD" in block)
+
+    def mail(said):
+        asked = said[-1].content
+        if asked.endswith("7\nClass:"):
+            return "neither"
+        name = "spam" if "won" in asked else "ham"
+        return Reply(
+            name, (TokenLogProb(name, math.log(0.8), ((name, math.log(0.8)), ("ham" if name == "spam" else "spam", math.log(0.1)))),)
+        )
+
+    mails = [("you have won again" if i % 2 else "lunch at noon then") + f" {i}" for i in range(100)]
+    names = {"texts": mails, "chat": Scripted(mail)}
+    exec(example, names)
+    assert names["found"].malformed == 10
+    assert names["found"].confidence.max().item() == pytest.approx(8 / 9)
+    assert names["answers"][0, 1] > 0.6

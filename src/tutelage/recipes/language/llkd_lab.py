@@ -144,6 +144,14 @@ def _teacher(recipe: LLKDRecipe, few: Arrays, num_classes: int, seed: int) -> nn
         from tutelage.models.tfidf import tfidf_teacher
 
         return tfidf_teacher(few.column("input"), few.labels.tolist(), num_classes, seed=seed)
+    if recipe.teacher == "smollm2":
+        from tutelage.models.label_prompt import LabelPrompt
+        from tutelage.models.label_scorer import LabelScorer
+        from tutelage.models.language.loading import smollm2
+
+        shown = [int((few.labels == c).nonzero()[0, 0]) for c in range(num_classes)]
+        prompt = LabelPrompt(few.classes, [(few.column("input")[row], c) for c, row in enumerate(shown)], most_words=50)
+        return LabelScorer(*smollm2(), prompt, normalise="mean")
     from tutelage.models.pretrained import minilm
     from tutelage.models.prototype_labeller import prototype_teacher
 
