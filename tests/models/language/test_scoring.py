@@ -7,7 +7,7 @@ import torch
 
 from tutelage import losses
 from tutelage.errors import OptionError, ShapeError
-from tutelage.models.language import Rollouts, chosen, decomposes, head, log_probs, sample, states, token_log_probs
+from tutelage.models.language import Rollouts, chosen, decomposes, head, log_probs, sample, scoring, states, token_log_probs
 
 transformers = pytest.importorskip("transformers")
 
@@ -110,3 +110,31 @@ def test_refused(model):
     for options in ({"temperature": 0}, {"temperature": float("nan")}, {"chunk": 0}):
         with pytest.raises(OptionError):
             log_probs(model, rollouts, **options)
+
+
+def test_texts_of_many_lengths_are_read_in_parts(model, monkeypatch):
+    """The values and gradients are those of one padded batch; less padding is read."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 25, (2, 16), generator=generator).tolist()
+    prompts, drawn = ([torch.randint(2, 23, (n,), generator=generator).tolist() for n in row] for row in lengths)
+    rollouts = Rollouts.of(prompts, drawn)
+    decomposes(model)  # runs it once
+    read = []
+    model.model.register_forward_hook(lambda _m, _a, answer: read.append(answer[0].shape[0] * answer[0].shape[1]))
+    weight = torch.rand(rollouts.mask.shape)
+    results = {}
+    for most, least in ((1, 1), (4, 100)):
+        monkeypatch.setattr(scoring, "MOST_PARTS", most)
+        monkeypatch.setattr(scoring, "PART_TOKENS", least)
+        read.clear()
+        found = log_probs(model, rollouts)
+        results[most] = found, torch.autograd.grad((found * weight).sum(), list(model.parameters())), sum(read), len(read)
+    torch.testing.assert_close(results[4][0], results[1][0], atol=1e-5, rtol=1e-5)
+    for got, wanted in zip(results[4][1], results[1][1], strict=True):
+        assert (got - wanted).norm() <= 1e-5 * wanted.norm() + 1e-7
+    assert (results[1][3], results[4][3]) == (1, 4)
+    assert results[4][2] < 0.85 * results[1][2]
+    monkeypatch.setattr(scoring, "WORTH", 0.1)  # never worth it
+    read.clear()
+    log_probs(model, rollouts)
+    assert len(read) == 1

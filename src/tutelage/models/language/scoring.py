@@ -15,6 +15,10 @@ from tutelage.models.language.parts import body, decomposes, head, unwrapped
 from tutelage.models.language.rollouts import Rollouts
 
 CHUNK_BYTES = 64 * 2**20
+# Texts of many lengths are read in up to so many parts of at least so many tokens, if that leaves at most this share of padded tokens.
+MOST_PARTS = 4
+PART_TOKENS = 1024
+WORTH = 0.9
 
 
 def log_probs(model: Any, rollouts: Rollouts, *, temperature: float = 1.0, chunk: int | None = None) -> Tensor:
@@ -49,7 +53,7 @@ def token_log_probs(
         model: a causal language model of transformers.
         tokens: int64 [B, L], on the model's device.
         attention: bool [B, L], true on real tokens; the padding may stand on either side.
-        wanted: bool [B, L], true on the tokens to score, none in the first column.
+        wanted: bool [B, L], true on the tokens to score, never on the first of a text.
         temperature: divides the logits, above 0. Default 1.
         chunk: tokens whose logits are alive at a time. Default as many as fit into 64 MiB.
 
@@ -60,14 +64,37 @@ def token_log_probs(
         OptionError: for a temperature or a chunk outside its range.
     """
     _options(temperature, chunk)
-    picked, following = wanted[:, 1:], tokens[:, 1:]
-    if decomposes(model):
-        hidden = _run(body(model), model, tokens, attention).last_hidden_state[:, :-1]
-        found = chosen(hidden[picked], head(model), following[picked], temperature=temperature, chunk=chunk)
+    whole = decomposes(model)
+    states, places = [], []
+    for rows, columns in _parts(attention):
+        part = tokens[rows, columns], attention[rows, columns]
+        picked = wanted[rows, columns][:, 1:]
+        answer = _run(body(model) if whole else model, model, *part)
+        states.append((answer.last_hidden_state if whole else answer.logits)[:, :-1][picked])
+        places.append((rows[:, None] * tokens.shape[1] + torch.arange(columns.start + 1, columns.stop, device=rows.device))[picked])
+    place = torch.cat(places)
+    following = tokens.flatten()[place]
+    if whole:
+        found = chosen(torch.cat(states), head(model), following, temperature=temperature, chunk=chunk)
     else:
-        logits = _run(model, model, tokens, attention).logits[:, :-1]
-        found = _score(nn.Identity(), logits[picked], following[picked], temperature)
-    return found.new_zeros(wanted.shape).masked_scatter(wanted, found)
+        found = _score(nn.Identity(), torch.cat(states), following, temperature)
+    return found.new_zeros(wanted.numel()).index_copy(0, place, found).view(wanted.shape)
+
+
+def _parts(attention: Tensor) -> list[tuple[Tensor, slice]]:
+    """Divide padded texts [B, L] into rows of about one length, each with the columns that they need, where that saves enough padding."""
+    count, length = attention.shape
+    place = torch.arange(length, device=attention.device)
+    starts = place.where(attention, length).amin(1).clamp(max=length - 1)
+    stops = place.where(attention, 0).amax(1) + 1
+    order = (stops - starts).argsort(stable=True)
+    parts = []
+    for rows in order.chunk(min(MOST_PARTS, max(1, count * length // PART_TOKENS))):
+        parts.append((rows.sort().values, slice(int(starts[rows].min()), int(stops[rows].max()))))
+    read = sum(len(rows) * (columns.stop - columns.start) for rows, columns in parts)
+    if len(parts) > 1 and read > WORTH * count * length:
+        return [(torch.arange(count, device=attention.device), slice(0, length))]
+    return parts
 
 
 def chosen(hidden: Tensor, layer: nn.Module, tokens: Tensor, *, temperature: float = 1.0, chunk: int | None = None) -> Tensor:
