@@ -45,6 +45,7 @@ def tell(report: Report, recipe: GrokkingRecipe, found: Found) -> None:
         for name, trajectory in arms.items():
             report.add(name, seed, **measures(name, trajectory))
     _Claims(report, recipe, found).all()
+    _note_on_sums(report, recipe, found)
     _curve(report, recipe, found)
     draw(report, recipe, next(iter(found.values())))
     report.note(
@@ -223,6 +224,22 @@ def _later(rich: str, lazy: str, arms: dict[str, Trajectory]) -> float:
         return math.log(max(late.test if late.test is not None else past, 1) / max(late.train if late.train is not None else past, 1))
 
     return ratio(lazy) - ratio(rich)
+
+
+def _note_on_sums(report: Report, recipe: GrokkingRecipe, found: Found) -> None:
+    """Say how many students of sums never generalise: where most do not, their order says little."""
+    names = [f"sums, scale {scale:g}" for scale in recipe.networks.modular_scales]
+    if not names:
+        return
+    late = {name: [delay_of(name, arms[name]).test is None for arms in found.values()] for name in names}
+    never = sum(map(sum, late.values()))
+    if never:
+        steps = next(iter(found.values()))[names[0]].steps[-1]
+        each = ", ".join(f"{sum(of)} of {len(of)} at {name.removeprefix('sums, ')}" for name, of in late.items())
+        report.note(
+            f"On sums {never} of {len(names) * len(found)} students never generalise within {steps:,} steps ({each}): a claim about when they "
+            "do compares few."
+        )
 
 
 def _curve(report: Report, recipe: GrokkingRecipe, found: Found) -> None:
