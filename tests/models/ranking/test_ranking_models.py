@@ -40,7 +40,7 @@ def test_an_exact_match_activates_the_first_kernel_once():
     vector = F.normalize(torch.randn(1, 1, 6), dim=-1)
     one = torch.ones(1, 1, dtype=torch.bool)
     counts = pooling.activations(vector @ vector.transpose(1, 2), one, one)
-    assert float(counts[0, 0].exp()) == pytest.approx(1.0, abs=1e-5)
+    assert counts[0, 0].exp().item() == pytest.approx(1.0, abs=2e-5)
 
 
 def test_a_padded_passage_gives_the_floor_for_every_query_token():
@@ -61,7 +61,7 @@ def test_kernels_by_hand():
 
 def test_the_kernels_start_as_published():
     pooling = KernelPooling()
-    assert pooling.means.tolist() == pytest.approx([1.0, 0.9, 0.7, 0.5, 0.3, 0.1, -0.1, -0.3, -0.5, -0.7, -0.9])
+    assert pooling.centres == pytest.approx([1.0, 0.9, 0.7, 0.5, 0.3, 0.1, -0.1, -0.3, -0.5, -0.7, -0.9])
     assert pooling.output.weight.abs().max() <= 0.01
     assert pooling.alpha.tolist() == [1.0] * 11
 

@@ -93,9 +93,9 @@ class Planting:
         self.threads: dict[int, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
         for place, post in enumerate(self.posts):
             self.threads[post.group][post.thread].append(place)
-        small = {group: len(threads) for group, threads in self.threads.items() if len(threads) < 2 * passages[1]}
+        small = {group: len(threads) for group, threads in self.threads.items() if len(threads) <= passages[1]}
         if small:
-            raise DataError(f"Groups have too few threads for documents of {passages[1]} passages: {small}; expected {2 * passages[1]}.")
+            raise DataError(f"Groups have too few threads for documents of {passages[1]} passages: {small}; expected more than that.")
 
     def passage_triples(self, count: int, *, hard: float = 0.5, drawn: int = 30) -> Triples:
         """Return queries with a passage of their post and one of another post of the group.
@@ -122,11 +122,14 @@ class Planting:
             negatives: documents without a passage of the query's thread.
             pool: documents of a group among which they are sought; where too few lack the thread, some are made for the query.
         """
-        pools = {group: [self._document(group) for _ in range(pool)] for group in self.threads}
-        index = {group: BM25([text for text, _ in documents]) for group, documents in pools.items()}
+        pools: dict[int, list[tuple[str, set[tuple[str, ...]]]]] = {}
+        index: dict[int, BM25] = {}
         queries, documents, relevance = [], [], []
         for place in self._drawn(count):
             post, query = self.posts[place], self._query(place)
+            if post.group not in pools:
+                pools[post.group] = [self._document(post.group) for _ in range(pool)]
+                index[post.group] = BM25([text for text, _ in pools[post.group]])
             own = [n for n, (_, threads) in enumerate(pools[post.group]) if post.thread in threads]
             texts = [pools[post.group][n][0] for n in index[post.group].top(query, negatives, without=own)]
             texts += [self._document(post.group, without=post.thread)[0] for _ in range(negatives - len(texts))]

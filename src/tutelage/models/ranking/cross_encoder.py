@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,7 +27,8 @@ class CrossEncoder(PassageScorer):
         hidden: width of the feed-forward layers; 2 d if `None`.
         dropout: inside the layers. Default 0.1.
         head: `"cls"`: CLS vector -> linear(1), as a pretrained cross-encoder has it; `"kernels"` (default): kernel pooling of the cosines
-            between query and passage tokens, each a mix of its embedding and its context, which learns exact matches from few pairs.
+            between query and passage tokens, each a mix of its embedding and its context, with a learned weight of each query token (ours):
+            it learns exact matches from few pairs.
         query_length: most tokens of a query. Default 30.
         passage_length: most tokens of a passage. Default 64.
 
@@ -69,8 +71,15 @@ class CrossEncoder(PassageScorer):
         self.parts = nn.Parameter(torch.randn(2, width) * 0.1)
         layer = nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
-        self.mix = nn.Parameter(torch.zeros(()))
-        self.score = KernelPooling() if head == "kernels" else nn.Linear(width, 1)
+        if head == "cls":
+            self.score: nn.Module = nn.Linear(width, 1)
+            return
+        self.score = KernelPooling()
+        # Mostly the word itself at the start, and all words of a query count the same, 1.
+        self.mix = nn.Parameter(torch.tensor(2.0))
+        self.salience = nn.Linear(width, 1)
+        nn.init.zeros_(self.salience.weight)
+        nn.init.constant_(self.salience.bias, math.log(math.e - 1))
 
     def pairs(self, query: Tensor, passage: Tensor) -> Tensor:
         """Return the score of each pair `[M]`, of tokens `[M, Q]` and `[M, W]`; longer ones than the stated lengths are cut."""
@@ -89,5 +98,6 @@ class CrossEncoder(PassageScorer):
         share = self.mix.sigmoid()
         mixed = F.normalize(share * words + (1 - share) * context[:, 1:], dim=-1)
         cosines = mixed[:, :length] @ mixed[:, length:].transpose(1, 2)
-        found = self.score(cosines, query != 0, passage != 0)
+        salience = F.softplus(self.salience(context[:, 1 : 1 + length]).squeeze(-1)) * (query != 0)
+        found = self.score(cosines, salience, passage != 0)
         return found
