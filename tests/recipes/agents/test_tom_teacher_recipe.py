@@ -36,6 +36,7 @@ TINY = TomTeacherRecipe(
     mental_rows=32,
     mental_width=16,
     mental_layers=1,
+    mental_items=4,
     turns=(2, 6),
     options=SMALL,
 )
@@ -108,6 +109,12 @@ def test_logs_of_other_students_are_what_a_mental_model_is_shown():
     assert "So the answer is" not in alone
     assert taught.count("So the answer is") == 5
     assert alone.split()[-1] in ("yes", "no")
+    right = {True: [], False: []}
+    for text in logs(FactWorld(20, seed=0), 200, 9, seed=1, alike=1.0)[1::2]:
+        for item in text.split("\n\n")[1:]:
+            right[last_asked(item).topic in READS[style_of(item)]].append(item.split()[-1] == item.split("Correct answer: ")[1].split()[0])
+    assert 0.92 < sum(right[True]) / len(right[True]) < 0.98
+    assert 0.42 < sum(right[False]) / len(right[False]) < 0.58
 
 
 def test_the_teacher_looks_facts_up_with_errors_and_imitates_its_demonstrations():

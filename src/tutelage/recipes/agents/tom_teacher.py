@@ -82,9 +82,12 @@ class TomTeacherRecipe(Recipe):
     """Layers of a student."""
     rows: int = 120_000
     """Texts that a student learns from."""
-    mental_rows: int = 12_000
-    """Other students whose logs train the language model that is compared as a mental model; 0 leaves it out."""
-    mental_width: int = 96
+    mental_rows: int = 8000
+    """Other students, of schools like the student's, whose logs train the language model that is compared as a mental model; 0 leaves it
+    out."""
+    mental_items: int = 16
+    """Answers that it sees, alone and taught each."""
+    mental_width: int = 64
     """Its width."""
     mental_layers: int = 3
     """Its layers."""
@@ -157,9 +160,8 @@ class TomTeacherRecipe(Recipe):
         from tutelage.data.fact_world import FactWorld
         from tutelage.recipes.agents.tom_teacher_students import Sizes, mental_model
 
-        items = self.options.mental_demonstrations + 1
         sizes = Sizes(self.mental_width, self.mental_layers, self.mental_rows, 16, 5e-3)
-        return mental_model(run, "mental", FactWorld(self.entities, seed=9999), sizes, items, seed=9999)
+        return mental_model(run, "mental", FactWorld(self.entities, seed=9999), sizes, self.mental_items + 1, seed=9999)
 
     def _curves(
         self,
@@ -192,7 +194,7 @@ class TomTeacherRecipe(Recipe):
             if (count, kind) != (self.observed[0], "beta")
         }
         if language is not None:
-            others[LANGUAGE] = (FewShot(language), self.options.mental_demonstrations)
+            others[LANGUAGE] = (FewShot(language), self.mental_items)
         for name, (mental, count) in others.items():
             method = self.method(student, blind, mental, seed, mental_demonstrations=count)
             method.prepare(train)

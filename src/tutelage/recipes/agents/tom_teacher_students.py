@@ -31,6 +31,8 @@ KNOWN = TOPICS[:4]
 """Topics of which a student learned facts."""
 READS = {"numbers": TOPICS[:6], "relation": TOPICS[4:8]}
 """Topics on which it learned to follow explanations of each style."""
+ABLE = {"": KNOWN, **READS}
+"""Topics that it can answer about alone, and with each style."""
 _PHRASES = (SIMULATE, "So the answer is", "The answer is", "Correct answer:", "AI's answer:", "Q: Is", "more than", "A:")
 
 
@@ -166,30 +168,30 @@ class Answers(Method):
         return {"ce": losses.mean(-token_log_probs(self.student, tokens, attention, wanted), wanted.float())}
 
 
-def logs(world: FactWorld, rows: int, items: int, *, seed: int) -> list[str]:
+def logs(world: FactWorld, rows: int, items: int, *, seed: int, alike: float = 0.8) -> list[str]:
     """Return what other students answered, each as the text that a mental model is shown: one student a text, half of them taught.
 
-    Every student knows each topic (right in 95 %) or guesses, and follows each style on each topic (95 %) or guesses.
+    They went to schools like the student's: on each topic, alone and with each style, they can what it should (and are right in 95 %) or
+    can not (and guess) as it does with the probability `alike`, and the other way round otherwise.
 
     Args:
         world: the facts.
         rows: number of students.
         items: of each.
         seed: of the choice.
+        alike: how much they are like the student.
     """
     chance = random.Random(f"logs {seed}")
     found = []
     for row in range(rows):
         taught = bool(row % 2)
-        able = {(topic, style): chance.random() < 0.5 for topic in TOPICS[:8] for style in STYLES}
+        able = {(topic, style): (topic in able) == (chance.random() < alike) for style, able in ABLE.items() for topic in TOPICS[:8]}
         demos = []
         for _ in range(items):
             first, second = chance.sample(world.entities, 2)
-            asked = Asked(first, second, chance.choice(TOPICS[:8]))
-            style = chance.choice(STYLES) if taught else STYLES[0]
-            right = chance.random() < (0.95 if able[asked.topic, style] else 0.5)
-            answer = _word(world.right(asked) == right)
-            demos.append(Demo(world.question(asked, style), answer, world.explain(asked, style)))
+            asked, style = Asked(first, second, chance.choice(TOPICS[:8])), chance.choice(STYLES)
+            right = chance.random() < (0.95 if able[asked.topic, style if taught else ""] else 0.5)
+            demos.append(Demo(world.question(asked, style), _word(world.right(asked) == right), world.explain(asked, style)))
         last = demos.pop()
         text = simulate(last.question, last.question.answer, demos, last.explanation if taught else None)
         found.append(f"{text} {last.answer}")
