@@ -11,7 +11,7 @@ from benchmarks.measure import Row, conditions, show
 from tutelage import files
 from tutelage.report import write_between_markers
 
-NAMES = ("step", "ema", "pipeline", "startup", "store", "engines", "vocabulary", "mil", "core_set", "augmentation", "curriculum")
+NAMES = ("step", "ema", "pipeline", "startup", "store", "engines", "vocabulary", "mil", "core_set", "augmentation", "curriculum", "cascade")
 ROOT = Path(__file__).parents[1]
 
 
