@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -29,6 +29,7 @@ class Played:
         tokens: of all roles.
         cost: of all roles.
         attempts: of the student.
+        used: tokens of single roles.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Played:
     tokens: float = 0.0
     cost: float = 0.0
     attempts: int = 1
+    used: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def play(

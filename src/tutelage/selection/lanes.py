@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -181,9 +180,7 @@ class ChatProbe:
         return Probed(lane, number(found.get("confidence"), 0.0, 1.0))
 
 
-def random_probe(
-    generator: random.Random, lanes: tuple[Lane, ...] = ("auto", "paired", "coach")
-) -> Callable[[str, LearningHistory], Probed]:
+def random_probe(generator: random.Random, lanes: tuple[Lane, ...] = ("auto", "paired", "coach")) -> Probe:
     """Return a probe that draws a lane, whatever the history: a baseline.
 
     Args:

@@ -83,7 +83,7 @@ def test_one_session_teaches_the_next(tmp_path):
     second = atlas.solve("the sum of 1 and 2", family="sums")
     assert (second.route.lane, second.answer, second.attempts) == ("auto", "3", 1)
     assert len(second.hits) == len(second.adopted) == 1
-    assert second.tokens < first.tokens
+    assert second.usage["student"].tokens < first.usage["student"].tokens
     assert world.asked["student"][-1]["Pamphlet"] == "use add for a sum"
     book, history = atlas.recall("default")
     assert book.impacts[second.hits[0]].adoptions == 1

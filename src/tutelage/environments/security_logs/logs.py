@@ -47,12 +47,13 @@ class SecurityLogs:
         incident: 5 or 55.
         seed: seed of everything in it.
         devices: number of devices, each with an alert and an account of its own.
+        max_rows: most rows that a query returns.
 
     Raises:
         OptionError: for an unknown incident, or fewer than 5 devices.
     """
 
-    def __init__(self, incident: int = 5, *, seed: int = 0, devices: int = 40) -> None:
+    def __init__(self, incident: int = 5, *, seed: int = 0, devices: int = 40, max_rows: int = 40) -> None:
         if incident not in INCIDENTS:
             raise OptionError(f"incident is {incident}; expected one of {', '.join(map(str, INCIDENTS))}.")
         if devices < 5:
@@ -62,7 +63,7 @@ class SecurityLogs:
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         self.starts = fill(connection, draw, incident, devices)
         connection.commit()
-        self.sql = GuardedSql(connection, max_rows=40)
+        self.sql = GuardedSql(connection, max_rows=max_rows)
 
     def run(self, query: str, entity: str) -> Rows:
         """Run a query by name; the entity is bound as a parameter.
