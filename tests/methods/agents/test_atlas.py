@@ -3,6 +3,9 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import random
+import signal
+import time
 
 import pytest
 
@@ -352,6 +355,35 @@ def test_processes_share_one_playbook(tmp_path):
     assert atlas.memory.memory.count(SESSION) == 15
     assert len(book.active) == 1
     assert book.impacts[book.active[0].id].sessions >= 10
+
+
+def _endless(path):
+    atlas = World().atlas(path)
+    for i in range(100_000):
+        atlas.solve(f"the sum of 1 and 2, {i}")
+
+
+def test_kills_at_any_moment_leave_a_playbook_to_go_on_with(tmp_path):
+    path, moments, before = tmp_path / "m.sqlite", random.Random(0), 0
+    context = multiprocessing.get_context("fork")
+    for _ in range(6):
+        child = context.Process(target=_endless, args=(path,))
+        child.start()
+        time.sleep(moments.uniform(0.05, 0.5))
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        if path.exists():
+            atlas = World().atlas(path)
+            (book, _), sessions = atlas.recall("default"), atlas.memory.memory.count(SESSION)
+            calls = atlas.memory.memory.counters(USAGE).get("judge", {"calls": 0})["calls"]
+            assert calls == 3 * sessions  # a session and what it used are written together
+            assert all(impact.sessions < sessions for impact in book.impacts.values())
+            assert sessions >= before
+            before = sessions
+            atlas.memory.memory.close()
+    assert before > 0
+    assert World().atlas(path).solve("the sum of 1 and 2").answer == "3"
 
 
 def test_corrupt_memories_are_refused_and_left(tmp_path):
