@@ -208,7 +208,7 @@ def linear_top_k_reverse_kl(
 
     if len(student_hidden) <= rows:
         return one(student_hidden, teacher_hidden)
-    pairs = zip(student_hidden.split(rows), teacher_hidden.split(rows), strict=True)
+    pairs = zip(torch.split(student_hidden, rows), torch.split(teacher_hidden, rows), strict=True)
     return torch.cat([cast(Tensor, checkpoint(one, student, teacher, use_reentrant=False)) for student, teacher in pairs])
 
 

@@ -97,15 +97,24 @@ def distill(
     Raises:
         TutelageError: for anything that cannot work; the message says what to do.
     """
-    prompted = {"reward": reward, "marker": marker, "lora": lora, "samples": samples}
+    prompted: dict[str, Any] = {"reward": reward, "marker": marker, "lora": lora, "samples": samples}
     if hasattr(find.module(method), "prompts"):
         from tutelage.recipes.language import own as language
 
         if view is not None or train_teacher or teacher_epochs or teacher_classes or teacher_engine != "eager":
             raise OptionError(f"'{method}' learns from prompts: it has no view, and no training, classes or engine of its teacher.")
-        shared = {"out": out, "resume": resume, "validation": validation, "test": test, "skip_bad": skip_bad, "console": console}
+        shared: dict[str, Any] = {"out": out, "resume": resume, "validation": validation, "test": test, "skip_bad": skip_bad}
         return language.distill(
-            teacher, student, cast(Any, data), method=method, options=options, train=train, seeds=seeds, **shared, **cast(Any, prompted)
+            cast(Any, teacher),
+            cast(Any, student),
+            cast(Any, data),
+            method=method,
+            options=options,
+            train=train,
+            seeds=seeds,
+            console=console,
+            **shared,
+            **prompted,
         )
     if prompted != {"reward": None, "marker": MARKER, "lora": 0, "samples": 1}:
         raise OptionError(f"'{method}' does not learn from prompts, so it has no {', '.join(prompted)}.")

@@ -9,7 +9,7 @@ Tags: language, reasoning, reinforcement learning, GRPO, verifiable reward, on-p
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -298,7 +298,7 @@ class KDRL(Method):
         assert self.teacher is not None
         with torch.no_grad():
             theirs = language.states(self.teacher.model, rollouts)
-        ours, of_teacher = language.head(self.student), language.head(self.teacher.model)
+        ours, of_teacher = (cast(nn.Linear, language.head(model)) for model in (self.student, self.teacher.model))
         if self.estimator == "exact":
             return L.linear_divergence(
                 hidden, ours, theirs, of_teacher, kind="reverse", temperature=self.temperature, weight=weight > 0, recompute=True

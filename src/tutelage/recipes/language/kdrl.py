@@ -70,13 +70,13 @@ class KDRLOptions:
 class LabOptions:
     """The task and how both models were pre-trained on its traces."""
 
-    terms: int = 3
+    terms: int = 4
     """Numbers in a sum."""
-    digits: int = 2
-    """Of the largest number."""
-    modulus: int = 100
+    digits: int = 1
+    """Of the largest number; sums of two digits modulo 100 take both models twenty times as many steps of pre-training."""
+    modulus: int = 10
     """Each step's result is taken modulo this."""
-    pretraining: int = 20_000
+    pretraining: int = 3000
     """Questions with traces to pre-train on; none of them comes again."""
     student_width: int = 64
     """Width of the student's hidden states."""
@@ -92,12 +92,14 @@ class LabOptions:
     """Accuracy at which that of the student for hard exploration ends; 0 leaves the check out."""
     teacher_target: float = 80.0
     """Accuracy at which the teacher's ends: it is imperfect on purpose."""
-    round: int = 25
-    """Steps of pre-training between two looks at the accuracy."""
-    rounds: int = 80
+    student_round: int = 2
+    """Steps of the student's pre-training between two looks at its accuracy, which rises at once when it does."""
+    teacher_round: int = 10
+    """Steps of the teacher's."""
+    rounds: int = 200
     """Most such looks."""
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(epochs=1, batch_size=64, optimizer="AdamW", learning_rate=2e-3, schedule="constant", clip=1.0)
+        default_factory=lambda: TrainOptions(epochs=1, batch_size=64, optimizer="AdamW", learning_rate=3e-3, schedule="constant", clip=1.0)
     )
     """How both are pre-trained."""
 
@@ -114,7 +116,7 @@ class KDRLRecipe(Recipe):
     """Questions that are only reported."""
     samples: int = 2
     """Answers to each test question."""
-    epochs: int = 10
+    epochs: int = 8
     """Looks at the validation accuracy during learning."""
     steps: int = 10
     """Optimizer steps between two looks; each has batch_size questions with `group` answers."""
@@ -127,7 +129,7 @@ class KDRLRecipe(Recipe):
     options: KDRLOptions = KDRLOptions(max_new_tokens=12)
     """Options of the method; each arm changes what it is named after."""
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=5e-4, schedule="constant", clip=1.0)
+        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=1e-3, schedule="constant", clip=1.0)
     )
     """How every arm is trained; epochs are those of the recipe."""
 
@@ -156,29 +158,34 @@ class KDRLRecipe(Recipe):
         return replace(ours, **changes[name])  # type: ignore[arg-type]
 
     def quick(self) -> Self:
-        """Return the variant with a contextual bandit and sums of two digits, of which few arms are compared."""
+        """Return the variant with sums of digits modulo 10, smaller models, and few arms, beside the bandit."""
+        lab = replace(
+            self.lab,
+            terms=3,
+            pretraining=400,
+            student_width=32,
+            student_layers=1,
+            teacher_width=64,
+            teacher_layers=2,
+            hard_target=0.0,
+        )
         return replace(
-            self,
-            epochs=4,
-            steps=8,
-            test=200,
-            betas=(0.2,),
-            arms=(GRPO, RKL, CONSTANT),
-            lab=replace(self.lab, terms=2, digits=1, modulus=10, hard_target=0.0, pretraining=80, round=20),
+            self, questions=300, validation=100, test=200, epochs=6, steps=6, betas=(0.2,), arms=(GRPO, RKL, CONSTANT, ANNEALING), lab=lab
         )
 
     def run(self, run: Run) -> Report:
-        """Pre-train both models for every seed, choose beta with the first, train all arms and check the paper's sentences."""
+        """Pre-train the teacher and each seed's student, choose beta with the first, train all arms, check the paper's sentences."""
         from tutelage.recipes.language import kdrl_lab as lab
         from tutelage.recipes.language.kdrl_report import tell
 
         report = report_for(run, "KDRL: unified knowledge distillation and reinforcement learning (Xu et al. 2025)")
+        common = lab.task(self, run)
         betas: dict[str, float] = {}
         found = {}
         for seed in run.seeds:
-            made = lab.build(self, run, seed)
-            betas = betas or lab.choose(self, run, made, seed)
-            found[seed] = lab.learn(self, run, report, made, betas, seed)
+            begin = lab.students(self, run, common, seed)
+            betas = betas or lab.choose(self, run, common, begin.usual, seed)
+            found[seed] = lab.learn(self, run, report, common, begin, betas, seed)
         tell(report, self, betas, found)
         return report
 

@@ -42,6 +42,10 @@ class Bandit:
         teacher = torch.randn(contexts, actions, generator=generator)
         return cls(right, teacher.scatter(1, taught[:, None], sharpness))
 
+    def reluctant(self, logit: float = -4.0) -> Tensor:
+        """Return logits of a policy that is indifferent but for the right action, which it almost never takes: 0.2 % with 10 actions."""
+        return torch.zeros_like(self.teacher).scatter(1, self.right[:, None], logit)
+
     def accuracy(self, logits: Tensor) -> float:
         """Return the probability in percent that a policy takes the right action, averaged over contexts."""
         return 100 * float(logits.softmax(-1).gather(1, self.right[:, None]).mean())
@@ -57,7 +61,7 @@ def learn(
     beta: float,
     reward: bool = True,
     estimator: Literal["k1", "k2", "k3"] = "k2",
-    steps: int = 100,
+    steps: int = 150,
     group: int = 8,
     learning_rate: float = 0.05,
     start: Tensor | None = None,

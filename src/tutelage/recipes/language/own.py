@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from tutelage import files
-from tutelage.data import Arrays, split
+from tutelage.data import Arrays, Batches, split
 from tutelage.data.factory import function
 from tutelage.data.questions import questions as read_questions
 from tutelage.data.spec import parse
@@ -24,6 +24,7 @@ from tutelage.recipes import find
 from tutelage.recipes.recipe import PROMPT_TRAIN, PromptSetting, report_for
 from tutelage.report import Report
 from tutelage.train.log import History
+from tutelage.train.method import Method
 from tutelage.train.options import TrainOptions
 from tutelage.train.run import Run
 
@@ -137,7 +138,8 @@ def distill(
         def validate(learned: Any) -> dict[str, float]:
             return measure(learned.student, ours.tokenizer, "validation", 1)
 
-        histories.append(run.train(f"seed-{seed}/{method}", *door(setting, options), train, validate))
+        lesson: tuple[Method, Batches] = door(setting, options)
+        histories.append(run.train(f"seed-{seed}/{method}", *lesson, train, validate))
         report.add(method, seed, **measure(learner, ours.tokenizer, "test", samples))
         if seed == run.seeds[0]:
             _keep(run, learner, ours, student)
