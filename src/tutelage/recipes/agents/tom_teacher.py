@@ -209,14 +209,14 @@ class TomTeacherRecipe(Recipe):
 
     def _turns(self, run: Run, seed: int, world: FactWorld, student: Any) -> dict[str, list[float]]:
         """Return accuracy on new questions of a new topic, alone, after k demonstrations of it."""
-        from tutelage.data.fact_world import TOPICS
+        from tutelage.data.fact_world import STYLES, TOPICS, last_asked
         from tutelage.recipes.agents import tom_teacher_roles as roles
         from tutelage.recipes.agents.tom_teacher_students import fine_tuned
         from tutelage.teachers.mental import Estimator
 
         pairs = world.questions(56, seed=seed, topics=TOPICS[-1:], entities=world.entities[:8])
-        shown, test = pairs[:20], pairs[20:]
-        method = self.method(student, roles.teacher(world, seed=seed), Estimator(), seed)
+        shown, test = [world.question(last_asked(question.question), STYLES[0]) for question in pairs[:20]], pairs[20:]
+        method = self.method(student, roles.teacher(world, seed=seed, style=STYLES[0]), Estimator(), seed)
         method.prepare(world.questions(200, seed=seed))
         found: dict[str, list[float]] = {}
         for arm in TURNS:

@@ -41,6 +41,7 @@ def tell(report: Report, curves: Sequence[Curves], turns: Sequence[Curves], ks: 
     _claims(report, curves)
     if turns[0]:
         _turn_claims(report, turns, ks)
+        _turn_notes(report)
     _notes(report, curves)
 
 
@@ -123,6 +124,14 @@ def _turn_claims(report: Report, turns: Sequence[Curves], ks: Sequence[int]) -> 
     report.check(f"{ks[-1]} explained demonstrations are worth 5 points on new questions over unexplained ones.", gain, at_least=5.0)
     growth = [of_seed["teacher"][-1] - of_seed["teacher"][0] for of_seed in turns]
     report.check(f"More explained demonstrations help more: {ks[-1]} over {ks[0]}.", growth, at_least=1e-6)
+
+
+def _turn_notes(report: Report) -> None:
+    report.note(
+        "Several turns: demonstrations are of a topic that the student never heard of, on eight entities, explained by values as it explains "
+        "itself; it takes 20 optimizer steps on them, in the place of a longer prompt, and then answers 36 other questions of the topic. "
+        "Unexplained ones teach it to answer without an explanation, from which it cannot infer."
+    )
 
 
 def _notes(report: Report, curves: Sequence[Curves]) -> None:

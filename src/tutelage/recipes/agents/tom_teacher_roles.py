@@ -18,7 +18,7 @@ _SURE = 0.9  # probability that the scripted student gives to what it answers
 
 
 def teacher(
-    world: FactWorld, *, seed: int, errors: float = ERRORS, imitates: bool = False, lies: bool = False
+    world: FactWorld, *, seed: int, errors: float = ERRORS, style: str = "", imitates: bool = False, lies: bool = False
 ) -> Callable[[tuple[Message, ...]], str]:
     """Return a teacher that looks facts up, for `Scripted`.
 
@@ -26,6 +26,7 @@ def teacher(
         world: the facts.
         seed: of its errors and of its style where nothing decides it.
         errors: share of questions whose explanation is wrong.
+        style: of all explanations; empty for one by chance.
         imitates: explain in the style of most demonstrations of the topic in its prompt, where there are any; else by chance.
         lies: explain everything wrongly.
     """
@@ -34,14 +35,15 @@ def teacher(
         text = messages[-1].content
         asked = last_asked(text)
         chance = random.Random(f"teacher {seed} {asked}")
-        wrong, style = chance.random() < errors, STYLES[chance.randrange(2)]
+        wrong, drawn = chance.random() < errors, STYLES[chance.randrange(2)]
+        chosen = style or drawn
         if imitates:
             shown = Counter(style_of(demo) for demo in text.split("\n\n")[:-1] if last_asked(demo).topic == asked.topic)
-            ranked = [(count, style) for style, count in shown.items() if style]
+            ranked = [(count, name) for name, count in shown.items() if name]
             if ranked and sum(count == max(ranked)[0] for count, _ in ranked) == 1:
-                style = max(ranked)[1]
+                chosen = max(ranked)[1]
         says = world.right(asked) != (wrong or lies)
-        return f"{world.explain(asked, style, wrong=wrong or lies)} So the answer is {'yes' if says else 'no'}"
+        return f"{world.explain(asked, chosen, wrong=wrong or lies)} So the answer is {'yes' if says else 'no'}"
 
     return explain
 
