@@ -128,7 +128,7 @@ def _turn_claims(report: Report, turns: Sequence[Curves], ks: Sequence[int]) -> 
 
 def _turn_notes(report: Report) -> None:
     report.note(
-        "Several turns: demonstrations are of a topic that the student never heard of, on eight entities, explained by values as it explains "
+        "Several turns: demonstrations are of a topic that the student never heard of, on eight entities, explained by values as it does "
         "itself; it takes 20 optimizer steps on them, in the place of a longer prompt, and then answers 36 other questions of the topic. "
         "Unexplained ones teach it to answer without an explanation, from which it cannot infer."
     )
