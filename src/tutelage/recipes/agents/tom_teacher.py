@@ -80,9 +80,9 @@ class TomTeacherRecipe(Recipe):
     """Width of a student."""
     layers: int = 2
     """Layers of a student."""
-    rows: int = 120_000
+    rows: int = 100_000
     """Texts that a student learns from."""
-    mental_rows: int = 8000
+    mental_rows: int = 6000
     """Other students, of schools like the student's, whose logs train the language model that is compared as a mental model; 0 leaves it
     out."""
     mental_items: int = 16
