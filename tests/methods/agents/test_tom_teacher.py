@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tutelage.errors import ChatError, DataError, OptionError
 from tutelage.methods.agents.tom_teacher import TomTeacher
 from tutelage.models.chat import Reply, Scripted
 from tutelage.recipes.agents import tom_teacher_roles as roles
-from tutelage.selection.budgeted import NEEDS
+from tutelage.selection.budgeted import NEEDS, intervene
 from tutelage.store.memory import Memory
 from tutelage.teachers.mental import Estimator, FewShot
 
@@ -96,6 +97,41 @@ def test_nothing_is_asked_that_the_strategy_does_not_need():
     assert taught("least-pre").teach(TEST, 0.1).usage["teacher"].calls == 8
     with_oracle = taught("oracle").teach(TEST, 0.0)
     assert with_oracle.counts()["taught"] == sum(item.alone != item.gold for item in with_oracle.items)
+
+
+def test_log_probabilities_are_asked_for_where_a_strategy_looks_at_them():
+    class Honest:
+        """Gives log-probabilities only to those who ask, as servers do."""
+
+        def __init__(self):
+            self.chat, self.wanted = student().chat, []
+
+        def complete(self, conversations, *, sampling=None):
+            self.wanted.append(sampling.log_probs)
+            replies = self.chat.complete(conversations, sampling=sampling)
+            return replies if sampling.log_probs else [replace(reply, log_probs=None) for reply in replies]
+
+    for strategy in ("true-utility", "true-pre", "true-post", "least-confidence"):
+        for measure in (True, False):
+            chat = Honest()
+            method = taught(strategy, student=chat, mental_demonstrations=4)
+            lesson = method.teach(TEST, 0.25, measure=measure)
+            weights = intervene(strategy, method.study(TEST).signals, 0.25, torch.Generator().manual_seed(method.seed))
+            assert [float(item.taught) for item in lesson.items] == weights.tolist()
+    silent = Honest()
+    taught("utility", student=silent, mental_demonstrations=4).teach(TEST[:8], 0.25)
+    assert set(silent.wanted) == {None}
+
+
+def test_a_memory_tells_models_apart(tmp_path):
+    def answer(word):
+        return Scripted(lambda messages: f"So the answer is {word}", name=word)
+
+    said = []
+    for word in ("yes", "no", "yes"):
+        method = TomTeacher(answer(word), teacher(), strategy="random", demonstrations=0, memory=tmp_path / "m.sqlite")
+        said.append(method.teach(TEST[:3], 0.0).answers)
+    assert said == [["yes"] * 3, ["no"] * 3, ["yes"] * 3]
 
 
 def test_what_the_student_sees():

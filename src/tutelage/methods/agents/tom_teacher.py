@@ -33,6 +33,8 @@ from tutelage.teachers.explainer import Explainer, Kind
 from tutelage.teachers.mental import FewShot, MentalModel
 from tutelage.views.explaining import Demo, gold
 
+LIKELIHOODS = frozenset({"true_pre", "true_post", "confidence", "teacher"})
+"""Signals for which replies need log-probabilities."""
 _ALTERNATIVES = 20
 
 
@@ -72,7 +74,8 @@ class TomTeacher:
         alone: what the student does alone: "explain" (chain of thought) or "answer". Default "explain".
         pool: most training questions that are asked for each purpose. Default 200.
         max_tokens: longest reply. Default 100.
-        memory: file in which replies, observations and lessons are kept; a run that failed goes on from there. Default none.
+        memory: file in which replies, observations and lessons are kept; a run that failed goes on from there. A chat model is known by
+            its `fingerprint`, or else its `name`: programs that answer differently need different names. Default none.
         seed: of demonstrations and of chance. Default 41, the first of the paper's.
 
     Raises:
@@ -171,7 +174,7 @@ class TomTeacher:
         self._check(questions)
         allowed(budget, len(questions))
         before = self.meter.snapshot()
-        table = _Table(self, questions)
+        table = _Table(self, questions, likelihoods=bool(self.needs & LIKELIHOODS))
         if measure:
             table.alone(range(len(questions)))
         signals = self._signals(table, self.needs)
@@ -196,8 +199,7 @@ class TomTeacher:
             What has the accuracies of all strategies at all budgets.
         """
         self._check(questions)
-        table = _Table(self, questions)
-        table.likelihoods = True
+        table = _Table(self, questions, likelihoods=bool(signals & LIKELIHOODS))
         table.alone(range(len(questions)))
         table.taught(range(len(questions)))
         right = [
@@ -299,7 +301,6 @@ class TomTeacher:
     def _signals(self, table: _Table, wanted: frozenset[str]) -> Signals:
         """Ask for the signals that are wanted, and for nothing else."""
         everything, questions = range(len(table.questions)), table.questions
-        table.likelihoods = table.likelihoods or bool(wanted & {"true_pre", "true_post", "confidence", "teacher"})
         if self.reference == "teacher" or wanted & {"post", "true_post", "teacher"}:
             table.told(everything)
         references = [q.answer if self.reference == "gold" else table.of_teacher[i].answer or "" for i, q in enumerate(questions)]
@@ -332,7 +333,8 @@ class TomTeacher:
 
     def _metered(self, role: str, chat: Chat) -> Chat:
         if self.memory is not None:
-            chat = Remembered(chat, self.memory, name=f"{role} {getattr(chat, 'model', '') or getattr(chat, 'name', '')}")
+            who = getattr(chat, "fingerprint", None) or getattr(chat, "name", None) or type(chat).__name__
+            chat = Remembered(chat, self.memory, name=f"{role} {who}")
         return self.meter.of(chat, role)
 
     def _log(self, kind: str, rows: Sequence[dict[str, object]]) -> None:
@@ -345,9 +347,8 @@ class TomTeacher:
 class _Table:
     """Who answered what to which item; every question is asked once, when somebody needs its answer."""
 
-    def __init__(self, method: TomTeacher, questions: Sequence[Question]) -> None:
-        self.method, self.questions = method, questions
-        self.likelihoods = False
+    def __init__(self, method: TomTeacher, questions: Sequence[Question], *, likelihoods: bool = False) -> None:
+        self.method, self.questions, self.likelihoods = method, questions, likelihoods
         self.of_student: dict[int, Answered] = {}
         self.of_teacher: dict[int, Answered] = {}
         self.of_taught: dict[int, Answered] = {}
