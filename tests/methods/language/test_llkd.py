@@ -308,22 +308,22 @@ def test_unknown_options_are_refused(options):
         LLKD(nn.Linear(2, 1), 1)
 
 
-def test_an_encoder_with_a_linear_head_is_a_student(tmp_path):
-    transformers = pytest.importorskip("transformers")
+def test_an_encoder_with_a_linear_head_is_a_student():
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
     from tutelage.models.transformers_models import LinearHead, TextClassifier
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ship", "plane", "sea", "sky"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    tokenizer = transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt"))
+    known = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "ship", "plane", "sea", "sky"])}
+    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(known, unk_token="[UNK]"))
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]")
     torch.manual_seed(0)
     config = transformers.RobertaConfig(
-        vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, pad_token_id=0
+        vocab_size=6, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, pad_token_id=0
     )
     student = TextClassifier(LinearHead(transformers.RobertaModel(config, add_pooling_layer=False), 2), tokenizer, 16)
     texts = ["ship sea", "plane sky", "sea ship sea", "sky"] * 8
     arrays = Arrays({"input": texts, "label": torch.tensor([0, 1] * 16), "confidence": torch.linspace(0.5, 1, 32)}, ("sea", "sky"))
     method = LLKD(student, 2)
-    history = fit(method, arrays, epochs=15)
-    answers = method.predict({"input": ["sea", "plane"]}).argmax(1).tolist()
-    assert answers == [0, 1]
+    history = fit(method, arrays, epochs=15, schedule="constant")
+    assert method.eval().predict({"input": ["sea", "plane sky"]}).argmax(1).tolist() == [0, 1]
     assert 0 < history.series("used")[0] < 8
