@@ -164,8 +164,7 @@ def trl_grpo(task: str, options: Options, student: Any, teacher: Any, folder: Pa
         return [judged(text) for text in completions]
 
     if task == "both":  # its reference model is loaded from where the student says that it comes from: there lies the teacher
-        teacher.save_pretrained(folder / "teacher")
-        student.config._name_or_path = str(folder / "teacher")
+        student.config._name_or_path = teacher.config._name_or_path
     config = GRPOConfig(
         **common(options, folder),
         beta=0.0 if task == "reward" else BETA,
@@ -256,10 +255,19 @@ TASKS: dict[str, tuple[str, str, dict[str, Callable[..., Made]]]] = {
 }
 
 
-def prepare(task: str, name: str, options: Options) -> Callable[[], tuple[float, int, float]]:
+def make(options: Options, folder: Path) -> Path:
+    """Write teacher and student into a folder, from which every lane reads them at every turn."""
+    for role, width, seed in (("teacher", 2 * options.width, 1), ("student", options.width, 0)):
+        options.model(width, seed).save_pretrained(folder / role)
+    return folder
+
+
+def prepare(task: str, name: str, options: Options, models: Path) -> Callable[[], tuple[float, int, float]]:
     """Make models and trainer; what is returned trains and answers bytes beyond both models, tokens, and how far weights moved."""
-    teacher = options.model(2 * options.width, 1).eval().requires_grad_(False)
-    student = options.model(options.width, 0)
+    from transformers import AutoModelForCausalLM
+
+    teacher = AutoModelForCausalLM.from_pretrained(models / "teacher").eval().requires_grad_(False)
+    student = AutoModelForCausalLM.from_pretrained(models / "student")
     start, folder = probe(student), tempfile.TemporaryDirectory()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         train, written = TASKS[task][2][name](task, options, student, teacher, Path(folder.name))
@@ -278,7 +286,7 @@ def prepare(task: str, name: str, options: Options) -> Callable[[], tuple[float,
     return go
 
 
-def section(task: str, options: Options, *, rounds: int, console: Console) -> Section:
+def section(task: str, options: Options, models: Path, *, rounds: int, console: Console) -> Section:
     """Race one task."""
     heading, about, lanes = TASKS[task]
     answers: dict[str, list[Any]] = {name: [] for name in lanes}
@@ -290,7 +298,7 @@ def section(task: str, options: Options, *, rounds: int, console: Console) -> Se
 
         return Lane(lane.name, prepared)
 
-    with apart({name: functools.partial(prepare, task, name, options) for name in lanes}) as made:
+    with apart({name: functools.partial(prepare, task, name, options, models) for name in lanes}) as made:
         seconds = turns([noted(lane) for lane in made], rounds=rounds, console=console)
     for name, found in answers.items():
         if min(moved for _, _, moved in found) == 0 or min(tokens for _, tokens, _ in found) < options.rows * options.steps:
@@ -321,8 +329,10 @@ def section(task: str, options: Options, *, rounds: int, console: Console) -> Se
 
 def run(options: Options, *, rounds: int, console: Console) -> Race:
     found = Race("on_policy", "On-policy steps of language models")
-    for task in TASKS:
-        found.sections.append(section(task, options, rounds=rounds, console=console))
+    with tempfile.TemporaryDirectory() as folder:
+        models = make(options, Path(folder))
+        for task in TASKS:
+            found.sections.append(section(task, options, models, rounds=rounds, console=console))
     found.left_out.append(
         "vLLM, which both can let write the answers, needs an accelerator. trl's GRPOTrainer has no teacher: its reference model, which it "
         "keeps near by the k3 estimate, is the teacher here."

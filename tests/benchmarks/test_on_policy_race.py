@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.races.on_policy import OURS, TASKS, Options, judged, prepare
+from benchmarks.races.on_policy import OURS, TASKS, Options, judged, make, prepare
 
 pytest.importorskip("transformers")
 
 TINY = Options().tiny()
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return make(TINY, tmp_path_factory.mktemp("models"))
+
+
 @pytest.mark.parametrize("task", sorted(TASKS))
-def test_our_lane_writes_and_learns(task):
-    memory, tokens, moved = prepare(task, OURS, TINY)()
-    assert memory >= 0
+def test_our_lane_writes_and_learns(task, models):
+    _, tokens, moved = prepare(task, OURS, TINY, models)()
     assert TINY.rows <= tokens <= TINY.rows * TINY.steps * TINY.answer
     assert moved > 0
 
