@@ -2,12 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from tutelage.data import Arrays
 from tutelage.data.verifiable import Reward, rows_of, score
 from tutelage.errors import OptionError
 from tutelage.models import language
+from tutelage.models.language import Rollouts
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a language model answered, and what it earned.
+
+    Args:
+        rollouts: N answers.
+        rewards: of each.
+        unreadable: how many gave no final answer in the stated format; `None` where the reward does not tell.
+    """
+
+    rollouts: Rollouts
+    rewards: list[float]
+    unreadable: int | None
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    reward: Reward,
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int | torch.Generator = 0,
+    batch: int | None = None,
+) -> Answers:
+    """Let a language model answer prompts and verify what it says.
+
+    Args:
+        model: causal language model of transformers.
+        tokenizer: its tokenizer.
+        rows: N rows with a `prompt` and whatever the reward asks for; the reward is also told whether the answer `finished` by itself.
+        reward: as for `tutelage.data.verifiable.score`.
+        max_new_tokens: longest answer.
+        temperature: of sampling; 0 for the likeliest tokens. Default 1.
+        seed: of sampling.
+        batch: answers at a time. Default all.
+
+    Returns:
+        The answers, in the order of the rows.
+
+    Raises:
+        DataError: for prompts that the model cannot take.
+        TrainingError: if the reward fails.
+    """
+    rollouts = language.sample(
+        model,
+        language.encode(tokenizer, [row["prompt"] for row in rows]),
+        max_new_tokens=max_new_tokens,
+        end=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+        temperature=temperature,
+        seed=seed,
+        batch=batch,
+    )
+    texts = rollouts.texts(tokenizer)
+    asked = [{**row, "finished": finished} for row, finished in zip(rows, rollouts.ended.tolist(), strict=True)]
+    rewards, read = score(reward, texts, asked), getattr(reward, "read", None)
+    unreadable = None if read is None else sum(read(text, row) is None for text, row in zip(texts, asked, strict=True))
+    return Answers(rollouts, rewards, unreadable)
 
 
 def verified(
@@ -48,20 +115,11 @@ def verified(
     if samples < 1:
         raise OptionError(f"samples is {samples}; expected at least 1 answer to each question")
     rows = [row for row in rows_of(questions.gather()) for _ in range(samples)]
-    prompts = language.encode(tokenizer, [row["prompt"] for row in rows])
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    rollouts = language.sample(
-        model, prompts, max_new_tokens=max_new_tokens, end=end, pad=pad, temperature=temperature, seed=seed, batch=batch
-    )
-    texts = rollouts.texts(tokenizer)
-    asked = [{**row, "finished": finished} for row, finished in zip(rows, rollouts.ended.tolist(), strict=True)]
-    rewards = score(reward, texts, asked)
-    found = {
-        "accuracy": 100 * sum(rewards) / len(rewards),
-        "length": float(rollouts.lengths.float().mean()),
-        "cut": 100 - 100 * float(rollouts.ended.float().mean()),
+    found = answer(model, tokenizer, rows, reward, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch=batch)
+    told = {} if found.unreadable is None else {"unreadable": 100 * found.unreadable / len(rows)}
+    return {
+        "accuracy": 100 * sum(found.rewards) / len(rows),
+        "length": float(found.rollouts.lengths.float().mean()),
+        "cut": 100 - 100 * float(found.rollouts.ended.float().mean()),
+        **told,
     }
-    read = getattr(reward, "read", None)
-    if read is not None:
-        found["unreadable"] = 100 * sum(read(text, row) is None for text, row in zip(texts, asked, strict=True)) / len(texts)
-    return found

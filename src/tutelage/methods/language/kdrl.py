@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from tutelage import losses as L
-from tutelage.data.verifiable import Reward, rows_of, score
+from tutelage.data.verifiable import Reward, rows_of
 from tutelage.errors import OptionError
+from tutelage.evaluate.verified import Answers, answer
 from tutelage.losses.policy import clipped_surrogate, group_advantage, linear_top_k_reverse_kl, sampled_reverse_kl
 from tutelage.models import language
 from tutelage.models.language import Rollouts
@@ -209,20 +210,18 @@ class KDRL(Method):
             The answers; nothing of them carries a graph.
         """
         rows = [row for row in rows_of(batch) for _ in range(self.group)]
-        prompts = language.encode(self.tokenizer, [row["prompt"] for row in rows])
-        rollouts = language.sample(
+        answers = answer(
             self.student,
-            prompts,
+            self.tokenizer,
+            rows,
+            self.reward,
             max_new_tokens=self.max_new_tokens,
-            end=self.tokenizer.eos_token_id,
-            pad=self.tokenizer.pad_token_id,
             temperature=self.temperature,
             seed=int(torch.randint(1 << 62, ())) if self.generator is None else self.generator,
         )
-        texts, ended = rollouts.texts(self.tokenizer), rollouts.ended.tolist()
-        asked = [{**row, "finished": finished} for row, finished in zip(rows, ended, strict=True)]
-        rewards = torch.tensor(score(self.reward, texts, asked), device=rollouts.tokens.device).view(-1, self.group)
-        self._watch(rollouts, rewards, texts, asked)
+        rollouts = answers.rollouts
+        rewards = torch.tensor(answers.rewards, device=rollouts.tokens.device).view(-1, self.group)
+        self._watch(answers, rewards)
         teacher = None
         if self.teacher is not None and not (self.signal == "reward" or (self.signal != "teacher" and self.coefficient() == 0)):
             read = rollouts if self.alignment is None else self.alignment.rollouts(rollouts)
@@ -324,14 +323,13 @@ class KDRL(Method):
         share = (groups / groups.sum(1, keepdim=True).clamp(min=1)).view_as(weight)
         return L.mean(loss, share) * share.sum() / len(groups)
 
-    def _watch(self, rollouts: Rollouts, rewards: Tensor, texts: list[str], rows: list[dict[str, Any]]) -> None:
+    def _watch(self, answers: Answers, rewards: Tensor) -> None:
         self.log("reward", rewards.mean())
         self.log("zero_advantage", (rewards == rewards[:, :1]).all(1).float().mean())
-        self.log("length", rollouts.lengths.float().mean())
-        self.log("cut", 1 - rollouts.ended.float().mean())
-        read = getattr(self.reward, "read", None)
-        if read is not None:
-            self.log("unreadable", sum(read(text, row) is None for text, row in zip(texts, rows, strict=True)) / len(texts))
+        self.log("length", answers.rollouts.lengths.float().mean())
+        self.log("cut", 1 - answers.rollouts.ended.float().mean())
+        if answers.unreadable is not None:
+            self.log("unreadable", answers.unreadable / rewards.numel())
 
 
 def _ends(rollouts: Rollouts) -> Tensor:

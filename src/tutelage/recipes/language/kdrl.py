@@ -73,7 +73,7 @@ class LabOptions:
     terms: int = 4
     """Numbers in a sum."""
     digits: int = 1
-    """Of the largest number; sums of two digits modulo 100 take both models twenty times as many steps of pre-training."""
+    """Of the largest number."""
     modulus: int = 10
     """Each step's result is taken modulo this."""
     pretraining: int = 3000
@@ -90,7 +90,7 @@ class LabOptions:
     """Accuracy in percent at which the student's pre-training ends."""
     hard_target: float = 1.0
     """Accuracy at which that of the student for hard exploration ends; 0 leaves the check out."""
-    teacher_target: float = 80.0
+    teacher_target: float = 85.0
     """Accuracy at which the teacher's ends: it is imperfect on purpose."""
     student_round: int = 2
     """Steps of the student's pre-training between two looks at its accuracy, which rises at once when it does."""
@@ -106,7 +106,11 @@ class LabOptions:
 
 @dataclass(frozen=True)
 class KDRLRecipe(Recipe):
-    """Sums of three numbers in steps: what a student of 30 % learns from the verifier, from a teacher of 80 %, and from both."""
+    """Sums of four digits in steps: what a student of 30 % learns from the verifier, from a teacher of 85 %, and from both.
+
+    Three seeds take about ten minutes of one core, the same again for twice the epochs. Sums of two digits modulo 100 (`--lab.digits 2
+    --lab.modulus 100`) need some twenty times the steps of pre-training, two minutes of one core.
+    """
 
     questions: int = 4000
     """Questions to learn from, without traces."""
@@ -116,7 +120,7 @@ class KDRLRecipe(Recipe):
     """Questions that are only reported."""
     samples: int = 2
     """Answers to each test question."""
-    epochs: int = 8
+    epochs: int = 6
     """Looks at the validation accuracy during learning."""
     steps: int = 10
     """Optimizer steps between two looks; each has batch_size questions with `group` answers."""
@@ -129,7 +133,7 @@ class KDRLRecipe(Recipe):
     options: KDRLOptions = KDRLOptions(max_new_tokens=12)
     """Options of the method; each arm changes what it is named after."""
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=1e-3, schedule="constant", clip=1.0)
+        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=3e-4, schedule="constant", clip=1.0)
     )
     """How every arm is trained; epochs are those of the recipe."""
 
