@@ -180,6 +180,6 @@ def test_the_command_line_names_the_races():
 
     nothing, unknown = command(), command("walking")
     assert nothing.returncode
-    assert "distillation, vocabulary, training, self_supervised, store, or all" in nothing.stderr
+    assert "distillation, vocabulary, on_policy, training, self_supervised, store, or all" in nothing.stderr
     assert unknown.returncode
     assert "invalid choice: 'walking'" in unknown.stderr
