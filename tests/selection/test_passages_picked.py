@@ -11,7 +11,7 @@ from tutelage.selection.passages import pick
 
 def test_the_best_two_in_the_order_of_the_list():
     picked = pick(torch.tensor([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]]), 2)
-    assert picked.index.tolist() == [[1, 2], [0, 2]]
+    assert picked.place.tolist() == [[1, 2], [0, 2]]
     assert picked.mask.all()
     assert picked.weight(3).tolist() == [[0, 1, 1], [1, 0, 1]]
 
@@ -20,9 +20,9 @@ def test_padding_is_never_picked_whatever_its_score():
     scores = torch.tensor([[1.0, 5.0, -math.inf, math.inf], [0.0, math.nan, 9.0, 9.0]])
     mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
     picked = pick(scores, 3, mask)
-    assert picked.index[0].tolist() == [0, 1, 2]
+    assert picked.place[0].tolist() == [0, 1, 2]
     assert picked.mask.sum(1).tolist() == [3, 1]
-    assert picked.index[1][picked.mask[1]].tolist() == [0]
+    assert picked.place[1][picked.mask[1]].tolist() == [0]
     assert picked.weight(4).tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
 
 
@@ -41,7 +41,7 @@ def test_gather_takes_values_with_and_without_further_axes():
 
 
 def test_of_equal_scores_the_earlier_is_picked():
-    assert pick(torch.zeros(1, 4), 2).index.tolist() == [[0, 1]]
+    assert pick(torch.zeros(1, 4), 2).place.tolist() == [[0, 1]]
 
 
 def test_refuses_what_does_not_fit():

@@ -14,17 +14,17 @@ class Picked(NamedTuple):
     """The items that were picked from each list.
 
     Args:
-        index: their positions, int64 `[N, K]`, ascending within a list, with K the smaller of k and P.
+        place: their positions, int64 `[N, K]`, ascending within a list, with K the smaller of k and P.
         mask: bool `[N, K]`, False where a list has fewer items.
     """
 
-    index: Tensor
+    place: Tensor
     mask: Tensor
 
     def gather(self, values: Tensor) -> Tensor:
         """Return what a tensor `[N, P, ...]` holds of the picked items, `[N, K, ...]`."""
-        index = self.index.reshape(*self.index.shape, *[1] * (values.ndim - 2))
-        return values.gather(1, index.expand(*self.index.shape, *values.shape[2:]))
+        place = self.place.reshape(*self.place.shape, *[1] * (values.ndim - 2))
+        return values.gather(1, place.expand(*self.place.shape, *values.shape[2:]))
 
     def weight(self, items: int) -> Tensor:
         """Return the selection as weights, float32 `[N, P]`: 1 for picked items, 0 for the others.
@@ -32,8 +32,8 @@ class Picked(NamedTuple):
         Args:
             items: P.
         """
-        found = torch.zeros(len(self.index), items, device=self.index.device)
-        return found.scatter_(1, self.index, self.mask.float())
+        found = torch.zeros(len(self.place), items, device=self.place.device)
+        return found.scatter_(1, self.place, self.mask.float())
 
 
 @torch.no_grad()
@@ -63,5 +63,5 @@ def pick(scores: Tensor, k: int, mask: Tensor | None = None) -> Picked:
     # Sorted by score, then by whether they are real: an item of score -inf still comes before padding.
     order = scores.argsort(dim=1, descending=True, stable=True)
     order = order.gather(1, real.gather(1, order).float().argsort(dim=1, descending=True, stable=True))
-    index = order[:, :k].sort(dim=1).values
-    return Picked(index, real.gather(1, index))
+    place = order[:, :k].sort(dim=1).values
+    return Picked(place, real.gather(1, place))

@@ -6,17 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from tutelage.data.ranking import BM25, Vocabulary, pad, words
+from tutelage.data.ranking import BM25, HashedVocabulary, pad
 from tutelage.errors import CheckpointError, DataError, OptionError
 
 
-def test_words_are_lower_case_runs_of_letters_and_digits():
-    assert words("Re: the Mac SE/30's screen, 2 colours.") == ["re", "the", "mac", "se", "30", "s", "screen", "2", "colours"]
-    assert words("  ?! ") == []
-
-
 def test_frequent_words_come_first_and_rare_ones_share_buckets():
-    vocabulary = Vocabulary.of(["b a a", "c b a"], size=2, buckets=3)
+    vocabulary = HashedVocabulary.of(["b a a", "c b a"], size=2, buckets=3)
     assert vocabulary.known == ("a", "b")
     assert len(vocabulary) == 6
     known, rare = vocabulary.encode(["A b", "zebra zebra quagga"])
@@ -26,16 +21,16 @@ def test_frequent_words_come_first_and_rare_ones_share_buckets():
 
 
 def test_a_vocabulary_is_saved_and_read_back(tmp_path):
-    vocabulary = Vocabulary.of(["größe zählt", "a b"], buckets=5)
+    vocabulary = HashedVocabulary.of(["größe zählt", "a b"], buckets=5)
     vocabulary.save(tmp_path)
-    again = Vocabulary.load(tmp_path)
+    again = HashedVocabulary.load(tmp_path)
     assert again.known == vocabulary.known
     assert again.encode(["größe x y"]) == vocabulary.encode(["größe x y"])
     (tmp_path / "vocabulary.json").write_text(json.dumps({"words": ["a", "a"], "buckets": 1}))
     with pytest.raises(CheckpointError, match="missing or damaged"):
-        Vocabulary.load(tmp_path)
+        HashedVocabulary.load(tmp_path)
     with pytest.raises(CheckpointError, match="missing or damaged"):
-        Vocabulary.load(tmp_path / "absent")
+        HashedVocabulary.load(tmp_path / "absent")
 
 
 def test_padding_and_cutting():
@@ -69,4 +64,4 @@ def test_refuses_what_does_not_fit():
     with pytest.raises(OptionError, match="k1"):
         BM25(["a"], b=2)
     with pytest.raises(OptionError, match="bucket"):
-        Vocabulary(["a"], buckets=0)
+        HashedVocabulary(["a"], buckets=0)

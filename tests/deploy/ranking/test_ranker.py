@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tutelage.data.ranking import Vocabulary
+from tutelage.data.ranking import HashedVocabulary
 from tutelage.deploy.ranking import Cascade, Ranker, Windows, compare, load, save
 from tutelage.errors import CheckpointError, DataError, OptionError
 from tutelage.models.ranking import ConvKernels, CrossEncoder, TopScores
@@ -20,7 +20,7 @@ CUT = Windows(query=5, document=100, core=10, overlap=2)
 @pytest.fixture
 def ranker() -> Ranker:
     torch.manual_seed(0)
-    vocabulary = Vocabulary(WORDS, buckets=10)
+    vocabulary = HashedVocabulary(WORDS, buckets=10)
     teacher = CrossEncoder(len(vocabulary), width=16, layers=1, heads=2, query_length=5, passage_length=14)
     nn.init.normal_(teacher.score.output.weight)
     cascade = Cascade(ConvKernels(teacher.table, projection=12, width=8), Frozen(teacher), TopScores(3))

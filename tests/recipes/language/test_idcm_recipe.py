@@ -19,8 +19,7 @@ SHORT = TrainOptions(epochs=1, batch_size=8, optimizer="Adam", learning_rate=1e-
 
 @pytest.fixture(scope="module")
 def report():
-    recipe = replace(idcm.RECIPE().quick(), queries=60, timed_queries=2)
-    return recipe.run(Run(seeds=(0,), quick=True, name="idcm"))
+    return idcm.RECIPE().quick().run(Run(seeds=(0,), quick=True, name="idcm"))
 
 
 def test_the_small_run_has_every_arm_at_every_k(report):
@@ -101,7 +100,7 @@ def test_files_must_all_be_named():
 @pytest.mark.skipif(not (cache.directory() / f"{NAME.replace('-', '_')}-{VERSION}.whl").is_file(), reason="the wheel is not in the cache")
 def test_newsgroups_at_a_tiny_size_go_through_all_three_steps(tmp_path):
     recipe = replace(
-        idcm.RECIPE(), width=16, layers=1, student_width=16, words=2000, passage_pairs=200, document_pairs=24, validation_pairs=8, queries=6
+        idcm.RECIPE(), width=16, layers=1, student_width=16, words=2000, passage_pairs=64, document_pairs=8, validation_pairs=4, queries=4
     )
     report = replace(recipe, long_queries=2, timed_queries=2, ks=(1, 4)).run(Run(seeds=(0,), name="idcm"))
     assert report.mean(ALL, "teacher_calls") > 12

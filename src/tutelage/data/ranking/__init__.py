@@ -4,21 +4,20 @@ from tutelage.data.ranking.bm25 import BM25
 from tutelage.data.ranking.marco import Candidates, Triples, read_candidates, read_triples
 from tutelage.data.ranking.planted import Planting, Post, posts
 from tutelage.data.ranking.trec import read_qrels, read_run, write_run
-from tutelage.data.ranking.words import Vocabulary, pad, words
+from tutelage.data.ranking.words import HashedVocabulary, pad
 
 __all__ = [
     "BM25",
     "Candidates",
+    "HashedVocabulary",
     "Planting",
     "Post",
     "Triples",
-    "Vocabulary",
     "pad",
     "posts",
     "read_candidates",
     "read_qrels",
     "read_run",
     "read_triples",
-    "words",
     "write_run",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from tutelage.data.ranking.words import words
+from tutelage.data.words import words
 from tutelage.errors import DataError, OptionError
 
 

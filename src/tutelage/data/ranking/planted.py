@@ -15,7 +15,7 @@ import numpy as np
 
 from tutelage.data.ranking.bm25 import BM25
 from tutelage.data.ranking.marco import Candidates, Triples
-from tutelage.data.ranking.words import words
+from tutelage.data.words import words
 from tutelage.errors import DataError, OptionError
 
 

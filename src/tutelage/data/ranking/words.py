@@ -1,26 +1,18 @@
-"""A vocabulary of words: texts to numbers, with rare words told apart by their hash."""
+"""A vocabulary that tells rare words apart by their hash, and texts of any length as one tensor."""
 
 from __future__ import annotations
 
 import json
-import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tutelage.data.words import Vocabulary, words
 from tutelage.errors import CheckpointError, OptionError
 from tutelage.files import write_json
-
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text in lower case: runs of letters, digits and underscores."""
-    return _WORD.findall(text.lower())
 
 
 def pad(rows: Sequence[Sequence[int]], limit: int | None = None) -> Tensor:
@@ -42,7 +34,7 @@ def pad(rows: Sequence[Sequence[int]], limit: int | None = None) -> Tensor:
     return found
 
 
-class Vocabulary:
+class HashedVocabulary:
     """Numbers of words from 1; 0 is padding. Words that it does not know share `buckets` numbers by their hash, so that they still match.
 
     Args:
@@ -60,7 +52,7 @@ class Vocabulary:
             raise OptionError(f"A vocabulary takes each word once and at least 1 bucket; got {len(known)} words, {buckets} buckets.")
 
     @classmethod
-    def of(cls, texts: Iterable[str], size: int = 20_000, buckets: int = 2000) -> Vocabulary:
+    def of(cls, texts: Iterable[str], size: int = 20_000, buckets: int = 2000) -> HashedVocabulary:
         """Return the vocabulary of the most frequent words of texts; of equally frequent ones the first in the alphabet.
 
         Args:
@@ -68,8 +60,7 @@ class Vocabulary:
             size: most words that are known.
             buckets: numbers for all others.
         """
-        counts = Counter(word for text in texts for word in words(text))
-        return cls([word for word, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:size]], buckets)
+        return cls(Vocabulary.of(texts, size + 2).known, buckets)
 
     def __len__(self) -> int:
         """Return the number of numbers, that of padding included."""
@@ -93,7 +84,7 @@ class Vocabulary:
         write_json(directory / "vocabulary.json", {"words": self.known, "buckets": self.buckets})
 
     @classmethod
-    def load(cls, directory: str | Path) -> Vocabulary:
+    def load(cls, directory: str | Path) -> HashedVocabulary:
         """Read what `save` wrote.
 
         Raises:

@@ -101,13 +101,24 @@ def compare(
         calls.append(float(ours.mask.sum(1).float().mean()))
         every.append(float(question.passages.mask.sum(1).float().mean()))
         scores.append((ours.scores.cpu(), whole.scores.cpu()))
-    quality: list[dict[str, float] | None] = [None, None]
+    ours_quality, whole_quality = None, None
     if relevance is not None:
         judged = pad_sequence([torch.as_tensor(row) for row in relevance], batch_first=True)
         mask = pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in relevance], batch_first=True)
-        quality = [retrieval(pad_sequence(list(side), batch_first=True), judged, mask=mask) for side in zip(*scores, strict=True)]
-    means = (statistics.fmean(values) for values in (calls, every, found, same))
-    return Comparison(k, *(statistics.median(times[name]) for name in ("k", "all")), *means, *quality)
+        ours_quality, whole_quality = (
+            retrieval(pad_sequence(list(side), batch_first=True), judged, mask=mask) for side in zip(*scores, strict=True)
+        )
+    return Comparison(
+        k,
+        milliseconds=statistics.median(times["k"]),
+        all_milliseconds=statistics.median(times["all"]),
+        teacher_calls=statistics.fmean(calls),
+        all_teacher_calls=statistics.fmean(every),
+        found=statistics.fmean(found),
+        same_first=statistics.fmean(same),
+        quality=ours_quality,
+        all_quality=whole_quality,
+    )
 
 
 def _spread(place: Tensor, values: Tensor, mask: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from tutelage.views.passages import Passages, windows
 
 
 class Tokens(Protocol):
-    """What turns texts into token numbers from 1: a `Vocabulary`, or `PretrainedTokens`."""
+    """What turns texts into token numbers from 1: a `HashedVocabulary`, or `PretrainedTokens`."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text."""

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tutelage import files
-from tutelage.data.ranking import Vocabulary
+from tutelage.data.ranking import HashedVocabulary
 from tutelage.deploy.ranking.cascade import Cascade
 from tutelage.deploy.ranking.ranker import Ranker, Tokens, Windows
 from tutelage.errors import CheckpointError, OptionError, TutelageError, optional
@@ -82,7 +82,8 @@ def load(directory: str | Path) -> Ranker:
         if files.sha256(weights) != about["weights"]:
             raise CheckpointError(f"{weights} is truncated or altered. Save the ranker again.")
         teacher, tokens = _teacher(folder, about)
-        student = ConvKernels(teacher.table, **{name: tuple(v) if isinstance(v, list) else v for name, v in about["student"].items()})
+        options = about["student"]
+        student = ConvKernels(teacher.table, **(options | {"means": tuple(options["means"])}))
         cascade = Cascade(student, teacher, TopScores(int(about["passage_scores"])))
         found = load_file(weights)
         for part in ("teacher", "student", "aggregation"):
@@ -97,7 +98,7 @@ def load(directory: str | Path) -> Ranker:
 
 def _teacher(folder: Path, about: dict[str, Any]) -> tuple[PassageScorer, Tokens]:
     if "teacher" in about:
-        return CrossEncoder(**about["teacher"]), Vocabulary.load(folder / "tokens")
+        return CrossEncoder(**about["teacher"]), HashedVocabulary.load(folder / "tokens")
     transformers = optional("transformers", "language")
     tokens = PretrainedTokens.load(folder / "tokens")
     encoder = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder / "encoder", trust_remote_code=False))

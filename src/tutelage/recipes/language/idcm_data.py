@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.data import Arrays
 from tutelage.data.orange_texts import newsgroups
-from tutelage.data.ranking import Candidates, Planting, Triples, Vocabulary, pad, posts, read_candidates, read_qrels, read_triples
+from tutelage.data.ranking import Candidates, HashedVocabulary, Planting, Triples, pad, posts, read_candidates, read_qrels, read_triples
 from tutelage.deploy.ranking import Windows
 from tutelage.deploy.ranking.ranker import Tokens
 from tutelage.errors import OptionError
@@ -55,7 +55,7 @@ class Task:
         tokens: makes tokens of texts, or `None` where there are no texts.
     """
 
-    teacher: nn.Module
+    teacher: PassageScorer
     passages: Arrays | None
     documents: Arrays
     held: Arrays
@@ -80,21 +80,22 @@ def make(recipe: IDCMRecipe, seed: int) -> Task:
         files = recipe.files
         if not (files.passages and files.documents and files.validation and files.candidates and files.qrels):
             raise OptionError(f"--data marco needs all of passages, documents, validation, candidates and qrels; got {files}.")
-        triples = [read_triples(name, limit=recipe.read) for name in (files.passages, files.documents, files.validation)]
-        return _task(recipe, seed, *triples, read_candidates(files.candidates, read_qrels(files.qrels)), None)
+        named = (files.passages, files.documents, files.validation)
+        passages, documents, validation = (read_triples(name, limit=recipe.read) for name in named)
+        return _task(recipe, seed, passages, documents, validation, read_candidates(files.candidates, read_qrels(files.qrels)), None)
     parts = newsgroups().parts
     found = {name: posts(part.column("input"), part.labels.tolist()) for name, part in parts.items()}
     order = torch.randperm(len(found["train"]), generator=torch.Generator().manual_seed(seed)).tolist()
-    held = len(order) // 6
-    train, validation = ([found["train"][place] for place in rows] for rows in (order[held:], order[:held]))
-    learn = Planting(train, seed)
+    cut = len(order) // 6
+    learn, held = ([found["train"][place] for place in rows] for rows in (order[cut:], order[:cut]))
+    planting = Planting(learn, seed)
     long = Planting(found["test"], seed + 1, passages=(38, 40)).candidates(recipe.long_queries) if recipe.long_queries else None
     return _task(
         recipe,
         seed,
-        learn.passage_triples(recipe.passage_pairs),
-        learn.document_triples(recipe.document_pairs),
-        Planting(validation, seed, passages=(10, 14)).document_triples(recipe.validation_pairs),
+        planting.passage_triples(recipe.passage_pairs),
+        planting.document_triples(recipe.document_pairs),
+        Planting(held, seed, passages=(10, 14)).document_triples(recipe.validation_pairs),
         Planting(found["test"], seed).candidates(recipe.queries),
         long,
     )
@@ -108,7 +109,7 @@ def _task(
     torch.manual_seed(seed)
     if recipe.teacher == "small":
         texts = (text for triples in (passages, documents) for column in (triples.queries, triples.positives) for text in column)
-        vocabulary = Vocabulary.of(texts, recipe.words)
+        vocabulary = HashedVocabulary.of(texts, recipe.words)
         teacher: PassageScorer = CrossEncoder(len(vocabulary), width=recipe.width, layers=recipe.layers, head=recipe.head)
         tokens = vocabulary
     else:
@@ -125,8 +126,8 @@ def _task(
         return Passages(read.unsqueeze(1), read[:, :1] != 0)
 
     def pairs(triples: Triples, name: str) -> Arrays:
-        both = (cut.cut(encode(texts, cut.document)) for texts in (triples.positives, triples.negatives))
-        return document_pairs(encode(triples.queries, cut.query), *both, name)
+        positive, negative = (cut.cut(encode(texts, cut.document)) for texts in (triples.positives, triples.negatives))
+        return document_pairs(encode(triples.queries, cut.query), positive, negative, name)
 
     def lists(found: Candidates) -> Lists:
         real = nn.utils.rnn.pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in found.relevance], batch_first=True)
@@ -191,7 +192,8 @@ def synthetic(recipe: IDCMRecipe, seed: int) -> Task:
 
     def pairs(count: int) -> Arrays:
         query = drawn(count)
-        return document_pairs(query, *(passages([document(row, shared) for row in query]) for shared in (size, size // 2)))
+        positive, negative = (passages([document(row, shared) for row in query]) for shared in (size, size // 2))
+        return document_pairs(query, positive, negative)
 
     query, candidates = drawn(recipe.queries), 20
     place = torch.randint(candidates, (recipe.queries,), generator=random).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -14,7 +15,7 @@ from tutelage.evaluate.latency import latencies, ratio
 from tutelage.evaluate.predict import evaluating
 from tutelage.evaluate.retrieval import overlap, retrieval
 from tutelage.methods.language.idcm import IDCM, RankPairs
-from tutelage.models.ranking import ConvKernels, PassageScorer, TopScores
+from tutelage.models.ranking import ConvKernels, TopScores
 from tutelage.recipes.language.idcm import ALL, ALONE, FIRST, LABELS, LOSSES, OURS, RANDOM, START, WORDS, IDCMRecipe, at
 from tutelage.recipes.language.idcm_data import Lists, Task, make
 from tutelage.report import Report
@@ -62,10 +63,10 @@ def one_seed(recipe: IDCMRecipe, run: Run, report: Report, seed: int) -> list[Co
     for found, suffix in lists:
         _arms(recipe, report, seed, found, teacher, students, aggregation, suffix)
     cascade = Cascade(students[OURS], teacher, aggregation).eval()
-    for k in recipe.ks:
+    for k in recipe.ks if recipe.timed_queries else ():
         times = _times(cascade, [(task.test.query[n : n + 1], *task.test.documents[n]) for n in range(recipe.timed_queries)], k)
         report.add(at(OURS, k), seed, latency_ms=_median(times["k"]), latency_share=ratio(times["k"], times["all"]))
-    report.add(ALL, seed, latency_ms=_median(times["all"]), latency_share=1.0)
+        report.add(ALL, seed, latency_ms=_median(times["all"]), latency_share=1.0)
     if task.tokens is not None and run.directory is not None and seed == run.seeds[0]:
         save(Ranker(cascade, task.tokens, k=recipe.options.k), run.directory / "ranker")
     return [_cost(cascade, task.test, length, recipe) for length in LENGTHS]
@@ -89,11 +90,11 @@ def _students(
 ) -> tuple[dict[str, nn.Module], nn.Module]:
     """Step 3 for every loss, on the same pairs with the teacher's scores cached; the students, and the frozen teacher."""
     students: dict[str, nn.Module] = {}
-    teacher, documents, held = task.teacher, task.documents, task.held
+    teacher: nn.Module = task.teacher
+    documents, held = task.documents, task.held
     for arm, loss in LOSSES.items():
         torch.manual_seed(seed)
-        table = teacher.model.table if not isinstance(teacher, PassageScorer) else teacher.table
-        student = ConvKernels(table, width=recipe.student_width, projection=recipe.student_projection)
+        student = ConvKernels(task.teacher.table, width=recipe.student_width, projection=recipe.student_projection)
         options = recipe.options if arm == OURS else replace(recipe.options, loss=loss)
         method = IDCM(student, teacher, aggregation, **asdict(options))
         if teacher is task.teacher:
@@ -134,10 +135,11 @@ def _arms(
     """Rank by what the teacher says of the passages that each arm picks; the teacher's scores of all are computed once."""
     taught = _scores(teacher, lists)
     random = torch.Generator().manual_seed(seed)
-    choices = {arm: _scores(student, lists) for arm, student in students.items()}
+    choices = {arm: _scores(student, lists) for arm, student in students.items() if not suffix or arm == OURS}
     choices[RANDOM] = [torch.rand(scores.shape, generator=random) for scores in taught]
     choices[FIRST] = [-torch.arange(scores.shape[1]).float().expand_as(scores) for scores in taught]
-    choices[WORDS] = [_shared(lists.query[n], documents.tokens) for n, documents in enumerate(lists.documents)]
+    if not suffix:
+        choices[WORDS] = [_shared(lists.query[n], documents.tokens) for n, documents in enumerate(lists.documents)]
 
     def note(arm: str, ranked: list[Tensor], **more: float) -> None:
         padded = nn.utils.rnn.pad_sequence(ranked, batch_first=True)
@@ -158,9 +160,8 @@ def _arms(
     note(ALL, ranked, **more)
     for k in recipe.ks:
         for arm, choice in choices.items():
-            if not suffix or arm in (OURS, RANDOM, FIRST):
-                ranked, more = reading(choice, k)
-                note(at(arm, k), ranked, **more)
+            ranked, more = reading(choice, k)
+            note(at(arm, k), ranked, **more)
     if suffix:
         return
     ranked, more = reading(choices[FIRST], 10)
@@ -173,7 +174,7 @@ def _arms(
 
 def _shared(query: Tensor, passages: Tensor) -> Tensor:
     """Number of different query tokens in each passage, `[C, P]`."""
-    words = query[query != 0].unique()
+    words = sorted(set(query[query != 0].tolist()))
     return torch.stack([(passages == word).any(-1) for word in words]).sum(0).float()
 
 
@@ -188,13 +189,14 @@ def _cost(cascade: Cascade, lists: Lists, length: int, recipe: IDCMRecipe) -> Co
     for number in range(max(recipe.timed_queries // 2, 1)):
         tokens, mask = lists.documents[number]
         documents, pool = len(mask), tokens[mask]
-        rows = torch.arange(documents * length) % len(pool)
-        passages = pool[rows].reshape(documents, length, -1)
+        passages = pool[torch.arange(documents * length) % len(pool)].reshape(documents, length, -1)
         asked.append((lists.query[number : number + 1], passages, torch.ones(documents, length, dtype=torch.bool)))
-    times = _times(cascade, asked, recipe.options.k)
     with torch.inference_mode():
-        calls = cascade(*asked[0], recipe.options.k).mask.sum(1).float().mean()
-    return Cost(length, _median(times["k"]), _median(times["all"]), ratio(times["k"], times["all"]), float(calls))
+        calls = float(cascade(*asked[0], recipe.options.k).mask.sum(1).float().mean())
+    if not recipe.timed_queries:
+        return Cost(length, math.nan, math.nan, math.nan, calls)
+    times = _times(cascade, asked, recipe.options.k)
+    return Cost(length, _median(times["k"]), _median(times["all"]), ratio(times["k"], times["all"]), calls)
 
 
 def _median(values: list[float]) -> float:
