@@ -179,13 +179,13 @@ class TomTeacherRecipe(Recipe):
         from tutelage.teachers.mental import Estimator, FewShot
 
         def studied(teacher: Any, mental: Any, **options: Any) -> BothWays:
-            method = self.method(student, teacher, mental, seed, **options)
+            method = self.method(student, teacher, mental, seed, **({"strategy": "utility"} | options))
             method.prepare(train)
             return method.study(test)
 
         blind = roles.teacher(world, seed=seed)
         both = studied(blind, Estimator(style=style_of), mental_demonstrations=self.observed[0])
-        found = {strategy: both.curve(strategy, seed=seed) for strategy in (*STRATEGIES, *TRUE)}
+        found = {strategy: both.curve(strategy, seed=seed) for strategy in (*STRATEGIES, *TRUE, self.options.strategy)}
         report.add(ALONE, seed, accuracy=100.0 * float(both.alone.double().mean()))
         others: dict[str, tuple[Any, int]] = {
             f"utility, {kind}, {count}": (Estimator(kind=kind, style=style_of), count)
@@ -196,7 +196,7 @@ class TomTeacherRecipe(Recipe):
         if language is not None:
             others[LANGUAGE] = (FewShot(language), self.mental_items)
         for name, (mental, count) in others.items():
-            method = self.method(student, blind, mental, seed, mental_demonstrations=count)
+            method = self.method(student, blind, mental, seed, strategy="utility", mental_demonstrations=count)
             method.prepare(train)
             foretold = method.expect(test)  # the student answers as before, only the expectations differ
             found[name] = replace(both, signals=foretold).curve("utility", seed=seed)
