@@ -32,7 +32,8 @@ def test_the_small_run_has_every_arm_at_every_k(report):
 
 
 def test_the_student_finds_the_planted_passage(report):
-    # Over seeds 0 to 4: see the numbers beside each line (lowest first); chance finds 0.34 of the best 4 and ranks at 0.3.
+    # Over seeds 0 to 4 nDCG@10 at k = 4 was above that of all passages by 0.004 to 0.052 (the oracle's l = 3 counts add noise that fewer
+    # passages leave out), of random passages by 0.49 to 0.60 and of the first by 0.44 to 0.65; it found 0.14 to 0.17 more of the best 4.
     def ndcg(arm: str) -> float:
         return report.mean(arm, "ndcg")
 
