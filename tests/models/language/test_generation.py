@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from tutelage.errors import DataError, OptionError, TrainingError
+from tutelage.errors import DataError, OptionError, ShapeError, TrainingError
 from tutelage.models.language import Rollouts, sample
 from tutelage.models.language.generation import _uniform, draw
 
@@ -198,3 +199,7 @@ def test_rollouts_of_lists():
         Rollouts.of([[5]], [[6]], log_probs=[[-1.0, -2.0]])
     with pytest.raises(DataError, match="no tokens"):
         Rollouts.of([[]], [[6]])
+    with pytest.raises(ShapeError, match="expected"):
+        dataclasses.replace(rollouts, mask=rollouts.mask[:1], log_probs=rollouts.log_probs[:1])
+    with pytest.raises(ShapeError, match="expected"):
+        dataclasses.replace(rollouts, tokens=rollouts.tokens[:, :2], attention=rollouts.attention[:, :2])

@@ -35,7 +35,8 @@ class Rollouts:
     def __post_init__(self) -> None:
         rows, length = self.tokens.shape
         shapes = [tuple(each.shape) for each in (self.attention, self.mask, self.log_probs, self.ended)]
-        if self.mask.ndim != 2 or self.mask.shape[1] >= length or shapes != [(rows, length), tuple(self.mask.shape), shapes[1], (rows,)]:
+        drawn = (rows, self.mask.shape[-1])
+        if drawn[1] >= length or shapes != [(rows, length), drawn, drawn, (rows,)]:
             raise ShapeError(
                 f"tokens, attention, mask, log_probs and ended are of shapes {(rows, length)}, {', '.join(map(str, shapes))}; "
                 "expected [B, P + T], [B, P + T], [B, T], [B, T] and [B], with P at least 1."
