@@ -143,29 +143,14 @@ class IDCM(Method):
         Returns:
             The same pairs with the columns `positive_scores` and `negative_scores`, on the CPU.
         """
-        return pairs.replace(**teacher_scores(self.teacher, pairs, batch_size))
-
-
-@torch.no_grad()
-def teacher_scores(teacher: nn.Module, pairs: Arrays, batch_size: int = 64) -> dict[str, Tensor]:
-    """Return a passage scorer's scores of all windows of document pairs.
-
-    Args:
-        teacher: the scorer; it is run in eval mode.
-        pairs: columns as `IDCM` takes them.
-        batch_size: pairs at once.
-
-    Returns:
-        `positive_scores` and `negative_scores`, float `[N, P]` on the CPU.
-    """
-    found: dict[str, list[Tensor]] = {side: [] for side in SIDES}
-    device = next((parameter.device for parameter in teacher.parameters()), torch.device("cpu"))
-    with evaluating(teacher):
-        for batch in pairs.blocks(batch_size):
-            for side in SIDES:
-                given = (batch[name].to(device) for name in ("query", side, f"{side}_mask"))
-                found[side].append(teacher(*given).float().cpu())
-    return {f"{side}_scores": torch.cat(blocks) for side, blocks in found.items()}
+        found: dict[str, list[Tensor]] = {side: [] for side in SIDES}
+        device = next((parameter.device for parameter in self.teacher.parameters()), torch.device("cpu"))
+        with evaluating(self.teacher):
+            for batch in pairs.blocks(batch_size):
+                for side in SIDES:
+                    given = (batch[name].to(device) for name in ("query", side, f"{side}_mask"))
+                    found[side].append(self.teacher(*given).float().cpu())
+        return pairs.replace(**{f"{side}_scores": torch.cat(blocks) for side, blocks in found.items()})
 
 
 class RankPairs(Method):
