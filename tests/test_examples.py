@@ -9,6 +9,10 @@ from pathlib import Path
 import torch
 
 from tutelage import models
+from tutelage.data.ranking import HashedVocabulary
+from tutelage.deploy import ranking
+from tutelage.models import chat
+from tutelage.models.ranking import ConvKernels, CrossEncoder, TopScores
 from tutelage.recipes import own
 from tutelage.train import TrainOptions
 
@@ -64,3 +68,22 @@ def test_losses_in_a_loop_of_ones_own():
     names["loss"].backward()
     assert model.weight.grad is not None
     assert teacher.weight.grad is None
+
+
+def test_documents_are_ranked(capsys, monkeypatch):
+    words = HashedVocabulary.of(["the new graphics card of a mac", "a recipe for bread"])
+    teacher = CrossEncoder(len(words), width=8, layers=1, heads=2)
+    cascade = ranking.Cascade(ConvKernels(teacher.table), teacher, TopScores(3))
+    monkeypatch.setattr(ranking, "load", lambda folder: ranking.Ranker(cascade, words))
+    example = next(block for block in blocks("README.md") if "ranking.load(" in block)
+    exec(example, {"documents": ["the graphics card", "a recipe for bread", "a mac"]})
+    assert "the graphics card" in capsys.readouterr().out
+
+
+def test_an_agent_is_reviewed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chat, "from_spec", lambda spec: chat.Scripted(lambda said: "yes", name=spec))
+    names: dict = {"questions": ["Is it so?", "Is it so again?"]}
+    exec(next(block for block in blocks("README.md") if "Atlas(" in block), names)
+    assert len(names["answers"]) == 2
+    assert (tmp_path / "lessons" / "report.html").exists()
