@@ -160,14 +160,21 @@ def test_every_lane_runs_on_the_database(tmp_path, stage):
 
 
 def test_a_language_model_can_be_the_student(tmp_path, monkeypatch):
-    class Echo:
-        """Names the first tool of its prompt that fits, as a small model might."""
+    class Small:
+        """Names the first query that a hint names, and otherwise says nothing that can be used, as a small model might."""
 
         def complete(self, conversations, *, sampling=None):
-            return [Reply("I would use evidence_device", prompt_tokens=5, completion_tokens=5) for _ in conversations]
+            hints, _, names = conversations[0][-1].content.partition("\nQueries: ")
+            names = names.split(", ")
+            named = next((name for name in names if name in hints), "")
+            return [Reply(f"I would use {named}", prompt_tokens=50, completion_tokens=5)]
 
-    monkeypatch.setattr(atlas_language, "student", Echo)
-    recipe = replace(AtlasRecipe().quick(), tasks=9, transfer=1, devices=5, arms=(ALONE, OURS), language_tasks=3)
+    monkeypatch.setattr(atlas_language, "student", Small)
+    recipe = replace(AtlasRecipe().quick(), tasks=9, transfer=1, arms=(ALONE, OURS), language_tasks=60)
     report = recipe.run(Run(tmp_path / "run", seeds=(0,), name="atlas"))
-    assert set(report.values["SmolLM2 alone"]) == {"success", "tokens per task", "alone"}
-    assert len((tmp_path / "run" / "language" / "atlas.jsonl").read_text().splitlines()) == 3
+    alone, ours = report.values["SmolLM2 alone"], report.values["SmolLM2, atlas"]
+    assert alone["unreadable"][0] == 100
+    assert ours["unreadable"][0] < 90
+    assert ours["success"][0] > alone["success"][0] + 5
+    assert alone["student tokens per task"][0] > 55
+    assert (tmp_path / "run" / "language" / "atlas.sqlite").exists()

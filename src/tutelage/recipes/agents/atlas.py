@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tutelage.environments.security_logs import SecurityLogs
     from tutelage.evaluate.stream import Played
     from tutelage.methods.agents.atlas import Atlas
-    from tutelage.models.chat import Chat
+    from tutelage.recipes.agents.atlas_agents import Agents
     from tutelage.report import Report
     from tutelage.train import Run
 
@@ -235,7 +235,7 @@ class AtlasRecipe(Recipe):
             "dropped": dropped,
         }
 
-    def atlas(self, arm: str, agents: Any, path: Path | None, *, seed: int, student: Chat | None = None) -> Atlas:
+    def atlas(self, arm: str, agents: Agents, path: Path | None, *, seed: int) -> Atlas:
         """Return the method of an arm.
 
         Args:
@@ -243,7 +243,6 @@ class AtlasRecipe(Recipe):
             agents: the scripted agents.
             path: file of the memory, for arms that have one.
             seed: seed of the random router.
-            student: a chat model in the place of the scripted student.
         """
         import random
 
@@ -253,7 +252,7 @@ class AtlasRecipe(Recipe):
         from tutelage.selection.impact import Pruning
         from tutelage.selection.lanes import random_probe, rule_probe
 
-        agent = ToolAgent(student or Scripted(agents.student, name="student"), max_steps=self.max_steps)
+        agent = ToolAgent(Scripted(agents.student, name="student"), max_steps=self.max_steps)
         roles = {role: Scripted(getattr(agents, role), name=role) for role in ("judge", "arbiter", "synthesizer")}
         rules = {UNPRUNED: None, PATIENT: Pruning(**asdict(self.patient))}
         return Atlas(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tutelage.environments.security_logs import FAMILIES, QUERIES, SKILLS, Query, SecurityLogs, SecurityTask, Skill
-from tutelage.models.chat import Message
+from tutelage.models.chat import Message, Reply
 from tutelage.models.chat.agent import PLAN
 from tutelage.models.chat.sections import sections
 from tutelage.selection.bounded_regex import PatternError, compile_pattern
@@ -40,7 +40,7 @@ class Agents:
         self.tasks = {task.text: task for task in tasks}
         self.draw = {role: random.Random(f"{role} {seed}") for role in ("student", "teacher", "judge", "arbiter", "synthesizer")}
 
-    def student(self, messages: tuple[Message, ...]) -> str:
+    def student(self, messages: tuple[Message, ...]) -> str | Reply:
         """Plan, or choose the next query by a softmax over scores, or answer with the value that was reached."""
         said = sections(messages[0].content)
         task = self.tasks[said["Task"]]

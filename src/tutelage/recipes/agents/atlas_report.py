@@ -112,13 +112,25 @@ def tell(report: Report, recipe: AtlasRecipe, found: Found) -> None:
         "Thresholds are the sheet's."
     )
     if UNPRUNED in report.values:
-        good, bad = (fmean(len([row for row in arms[OURS]["dropped"] if row == kind]) for arms in found.values()) for kind in (True, False))
+        good, bad = (fmean(arms[OURS]["dropped"].count(kind) for arms in found.values()) for kind in (True, False))
+        worst = {arm: min(report.values[arm][LAST].values()) for arm in (OURS, UNPRUNED)}
+        left = [fmean(_misleading(arms[arm]["taught"]) for arms in found.values()) for arm in (OURS, UNPRUNED)]
         report.note(
-            f"The published pruning drops {good:.1f} right and {bad:.1f} bad entries per seed. It compares rewards of sessions with "
-            "a hit with those of other tasks, which are not easier or harder by the entry's merit: where all tasks go well, the "
-            "difference is noise around zero. It is looked at after every session, and right entries fall below -0.01 after five "
-            "hits, or below +0.01 after ten. The arm of patient pruning waits for 20 hits and a loss of 0.1."
+            f"The published pruning drops {good:.1f} right and {bad:.1f} bad entries per seed. It compares rewards of sessions with a hit "
+            "with those of other tasks, which are not easier or harder by the entry's merit: where all tasks go well, the difference is "
+            "noise around zero. It is looked at after every session, and right entries fall below -0.01 after five hits, or below +0.01 "
+            "after ten; those of one family of tasks go after twenty sessions. The arm of patient pruning waits for 20 hits and a loss of "
+            f"0.1. {left[0]:.1f} entries that name a wrong query are in use at the end, {left[1]:.1f} without pruning; in the worst seed "
+            f"ATLAS succeeds in {worst[OURS]:.0f} % of the last third, without pruning in {worst[UNPRUNED]:.0f} %."
         )
+
+
+def _misleading(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many entries in use name a wrong query."""
+    from tutelage.environments.security_logs import SKILLS
+
+    wrong = {skill.wrong.name for skill in SKILLS.values()}
+    return sum(row["handle"] in wrong and row["status"] in ("validated", "provisional") for row in rows)
 
 
 def _claims(report: Report) -> None:
