@@ -1,4 +1,4 @@
-"""Environments of control: boxes of tasks, factories from a task to a Gymnasium environment, small spaces, states of simulators.
+"""Environments of control and agents: boxes of tasks, factories from a task to a Gymnasium environment, small spaces, simulators, databases.
 
 Importing this package imports neither torch nor Gymnasium.
 """
@@ -12,10 +12,12 @@ from tutelage.environments.tasks import TaskBox
 
 if TYPE_CHECKING:
     from tutelage.environments.episodes import Episodes, Position
+    from tutelage.environments.guarded_sql import GuardedSql
     from tutelage.environments.mazes import SerpentineMaze
     from tutelage.environments.minigrid_view import fast_view
     from tutelage.environments.recording import record
     from tutelage.environments.rooms import TwoRooms
+    from tutelage.environments.security_logs import SecurityLogs
     from tutelage.environments.simulators import load_state, save_state
     from tutelage.environments.snapshot_starts import SnapshotStarts
     from tutelage.environments.snapshots import Snapshots
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Episodes",
+    "GuardedSql",
     "Position",
+    "SecurityLogs",
     "SerpentineMaze",
     "SnapshotStarts",
     "Snapshots",
@@ -43,7 +47,9 @@ __all__ = [
 
 _HOMES = {
     "Episodes": "episodes",
+    "GuardedSql": "guarded_sql",
     "Position": "episodes",
+    "SecurityLogs": "security_logs",
     "SerpentineMaze": "mazes",
     "SnapshotStarts": "snapshot_starts",
     "Snapshots": "snapshots",

@@ -7,6 +7,7 @@ from tutelage.store.care import info, merge, verify
 from tutelage.store.identity import fingerprint
 from tutelage.store.keep import DTYPES
 from tutelage.store.labelling import label
+from tutelage.store.memory import Memory
 from tutelage.store.opened import Store
 
-__all__ = ["DTYPES", "Store", "fingerprint", "info", "label", "merge", "verify"]
+__all__ = ["DTYPES", "Memory", "Store", "fingerprint", "info", "label", "merge", "verify"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.errors import OptionError
+from tutelage.errors import BudgetError, OptionError
 from tutelage.models.chat import Scripted
 from tutelage.models.chat.agent import Step, ToolAgent, read_turn
 from tutelage.models.chat.sections import sections
@@ -61,6 +61,20 @@ def test_the_last_output_is_the_answer_where_steps_run_out():
     assert (attempt.answer, attempt.ended, len(attempt.steps)) == ("z", False, 2)
     chat, _ = says("hm", "hm")
     assert ToolAgent(chat, TOOLS, max_steps=2).solve("t").answer == ""
+
+
+def test_what_a_tool_cannot_do_is_told_to_the_model():
+    chat, shown = says("USE add: one + two", "ANSWER: I give up")
+    attempt = ToolAgent(chat, TOOLS).solve("t")
+    assert attempt.answer == "I give up"
+    assert shown[1][2].content.startswith("error: ValueError")
+
+    def down(given):
+        raise BudgetError("over")
+
+    chat, _ = says("USE down: x")
+    with pytest.raises(BudgetError):
+        ToolAgent(chat, {"down": down}).solve("t")
 
 
 def test_without_tools_any_text_is_an_answer():

@@ -50,15 +50,15 @@ class Atlas:
 
     With two models, in five lines:
 
-        atlas = Atlas(student=from_spec("chat:small"), teacher=from_spec("chat:large"), memory="playbook.sqlite")
-        for question in questions:
-            print(atlas.solve(question).answer)
-        print(atlas.report().claims_table())
+        from tutelage.methods.agents.atlas import Atlas
+        from tutelage.models.chat import from_spec
+        atlas = Atlas(from_spec("chat:small-model"), from_spec("chat:large-model"), memory="playbook.sqlite")
+        answers = [atlas.solve(question).answer for question in questions]
         atlas.report().save("lessons")
 
     A model that cannot be reached or read costs no work: a teacher that says nothing usable lets the answer pass, a probe leads to the lane
-    `fallback`, judges to no reward, a synthesizer to the playbook as it was; each is counted in the session's `faults`. Only a student that
-    cannot be reached raises, after what happened is written down. What models say is data: cues are matched by bounded automata, values
+    `fallback`, judges to no reward, a synthesizer to the playbook as it was; the session's `faults` (a probe's: its `route`) say so. Only a
+    student that cannot be reached raises, after what happened is written down. What models say is data: cues are matched by bounded automata, values
     are bound, nothing is run.
 
     Args:

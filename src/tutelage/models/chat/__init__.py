@@ -1,9 +1,11 @@
 """Chat models: messages in, text and log-probabilities out, behind HTTP, on this machine, or from a program."""
 
+from tutelage.models.chat.agent import ToolAgent
 from tutelage.models.chat.cache import Cache, cache_key
 from tutelage.models.chat.generate import Drawn, generate
 from tutelage.models.chat.limits import Prices
 from tutelage.models.chat.local import TransformersChat
+from tutelage.models.chat.meter import Meter, Usage
 from tutelage.models.chat.openai_http import OpenAIChat, Tally
 from tutelage.models.chat.protocol import Chat, Conversation, Message, Reply, Sampling, TokenLogProb
 from tutelage.models.chat.scripted import Scripted
@@ -17,6 +19,7 @@ __all__ = [
     "Conversation",
     "Drawn",
     "Message",
+    "Meter",
     "OpenAIChat",
     "Prices",
     "Reply",
@@ -24,7 +27,9 @@ __all__ = [
     "Scripted",
     "Tally",
     "TokenLogProb",
+    "ToolAgent",
     "TransformersChat",
+    "Usage",
     "cache_key",
     "from_spec",
     "generate",

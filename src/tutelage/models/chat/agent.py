@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from tutelage.errors import OptionError
+from tutelage.errors import OptionError, TutelageError
 from tutelage.models.chat.protocol import Chat, Message, Sampling
 from tutelage.models.chat.sections import assemble
 
 Tool = Callable[[str], str]
-"""From what the model gives a tool (data, of any content) to what it is shown. Errors are texts too."""
+"""From what the model gives a tool (data, of any content) to what it is shown; an exception is shown as a text."""
 
 _TURN = re.compile(r"^[ \t]*(USE|ANSWER)\b[ \t]*:?[ \t]*(.*)$", re.MULTILINE)
 _LONGEST = 20_000  # characters of a reply that are read, and of a tool's output that are shown
@@ -163,7 +163,7 @@ class ToolAgent:
             if kind == "ANSWER":
                 return Attempt(given, tuple(steps), unparsable)
             if kind == "USE":
-                output = tools[name](given)[:_LONGEST]
+                output = _used(tools[name], given)
                 steps.append(Step(name, given, output))
             else:
                 unparsable += 1
@@ -172,6 +172,16 @@ class ToolAgent:
                 output = "That was neither 'USE tool: input' with a tool of the list nor 'ANSWER: text'."
             said += [Message("assistant", turn or " "), Message("user", output or "(nothing)")]
         return Attempt(first_line(steps[-1].output) if steps else "", tuple(steps), unparsable, ended=False)
+
+
+def _used(tool: Tool, given: str) -> str:
+    """Run a tool; what it cannot do with what the model gave it is told to the model."""
+    try:
+        return tool(given)[:_LONGEST]
+    except TutelageError:
+        raise
+    except Exception as error:
+        return f"error: {type(error).__name__}: {error}"[:500]
 
 
 def read_turn(turn: str, tools: Collection[str]) -> tuple[str, str, str]:
