@@ -1,4 +1,4 @@
-"""Environments of control and agents: boxes of tasks, factories from a task to a Gymnasium environment, small spaces, simulators, databases.
+"""Environments of control and agents: boxes of tasks, factories from a task to a Gymnasium environment, small spaces, states, databases.
 
 Importing this package imports neither torch nor Gymnasium.
 """

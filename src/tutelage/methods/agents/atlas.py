@@ -58,8 +58,8 @@ class Atlas:
 
     A model that cannot be reached or read costs no work: a teacher that says nothing usable lets the answer pass, a probe leads to the lane
     `fallback`, judges to no reward, a synthesizer to the playbook as it was; the session's `faults` (a probe's: its `route`) say so. Only a
-    student that cannot be reached raises, after what happened is written down. What models say is data: cues are matched by bounded automata, values
-    are bound, nothing is run.
+    student that cannot be reached raises, after what happened is written down. What models say is data: cues are matched by bounded
+    automata, values are bound, nothing is run.
 
     Args:
         student: a chat model, or a `ToolAgent` with its tools.
