@@ -144,6 +144,13 @@ def _filled(path: Path) -> bytearray:
     return bytearray(path.read_bytes())
 
 
+def _without_tables(path: Path) -> None:
+    Memory(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE events")
+    connection.close()
+
+
 def _truncated(path: Path) -> None:
     path.write_bytes(_filled(path)[: -3 * 4096])
 
@@ -158,7 +165,8 @@ def _scribbled(path: Path) -> None:
     ("make", "said"),
     [
         (_foreign, "an SQLite file of something else"),
-        (_newer, "a memory of version 7: expected a memory of version 1"),
+        (_newer, "is of version 7: expected a memory of agents of version 1"),
+        (_without_tables, "tables are missing"),
         (_truncated, "is damaged"),
         (_scribbled, "is damaged"),
         (lambda path: path.write_text("not a database, but long enough to have a whole header: " + "x" * 200), "is no SQLite file"),

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tutelage.errors import StoreError
+from tutelage.store.sqlite_file import Kind, connect
 
-_MAGIC = b"SQLite format 3\x00"
-_APPLICATION = 0x54C4A8  # marks the file as ours
 VERSION = 1
 """Version of the tables; a file of another version is refused."""
-_SCHEMA = (
+_TABLES = (
     "CREATE TABLE records (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, changed REAL NOT NULL, "
     "PRIMARY KEY (kind, key)) WITHOUT ROWID",
     "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, "
@@ -29,6 +27,7 @@ _SCHEMA = (
     "CREATE TABLE counters (kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, value REAL NOT NULL, "
     "PRIMARY KEY (kind, key, name)) WITHOUT ROWID",
 )
+_KIND = Kind("memory of agents", 0x54C4A8, VERSION, _TABLES)
 T = TypeVar("T")
 
 
@@ -250,82 +249,12 @@ class Memory:
         if not self.path.exists():
             if self.read_only:
                 raise StoreError(f"There is no memory '{self.path}' to read.")
-            _make(self.path)
-        _check(self.path)
-        self._connection, self._process = _connect(self.path, "ro" if self.read_only else "rw"), os.getpid()
+            _KIND.make(self.path)
+        _KIND.check(self.path)
+        self._connection, self._process = connect(self.path, "ro" if self.read_only else "rw"), os.getpid()
         self._depth = 0
         self._connection.execute("PRAGMA synchronous=FULL")
         return self._connection
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=60.0, isolation_level=None, check_same_thread=False)
-
-
-def _make(path: Path) -> None:
-    """Make an empty memory under a temporary name and link it to its own: it is whole or absent, and the first process wins."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        connection = sqlite3.connect(temporary, isolation_level=None)
-        try:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("BEGIN")
-            for statement in (*_SCHEMA, f"PRAGMA application_id={_APPLICATION}", f"PRAGMA user_version={VERSION}", "COMMIT"):
-                connection.execute(statement)
-            connection.execute("PRAGMA journal_mode=WAL")
-        finally:
-            connection.close()
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"The memory '{path}' cannot be made ({error}). Name another file, on a local disk.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _check(path: Path) -> None:
-    """Refuse what is no memory, without a change to the file."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except OSError as error:
-        raise StoreError(f"The memory '{path}' cannot be read ({error}).") from error
-    if len(header) < 100 or not header.startswith(_MAGIC):
-        what = "is empty" if not header else "is no SQLite file"
-        raise StoreError(
-            f"'{path}' {what}: expected a memory of teaching agents. It was left as it is; name another file, or move it away."
-        )
-    version, application = int.from_bytes(header[60:64], "big"), int.from_bytes(header[68:72], "big")
-    if (application, version) != (_APPLICATION, VERSION):
-        what = f"a memory of version {version}" if application == _APPLICATION else f"an SQLite file of something else ({application:#x})"
-        raise StoreError(f"'{path}' is {what}: expected a memory of version {VERSION}. It was left as it is; name another file.")
-    stamp = path.stat()
-    _sound(path, (stamp.st_dev, stamp.st_ino, stamp.st_size, stamp.st_mtime_ns))
-
-
-@functools.lru_cache(maxsize=64)
-def _sound(path: Path, stamp: tuple[int, ...]) -> None:
-    """Look through a file that changed since the last look for damage, through a connection that cannot write."""
-    del stamp
-    connection = _connect(path, "ro")
-    try:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        for table in ("records", "events", "counters"):
-            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            raise
-        found = str(error)
-    except sqlite3.DatabaseError as error:
-        found = str(error)
-    finally:
-        connection.close()
-    if found != "ok":
-        raise StoreError(f"The memory '{path}' is damaged ({found}). It was left as it is; move it away, or bring back a copy.")
 
 
 def _written(text: str) -> str:
