@@ -86,7 +86,7 @@ class LabOptions:
     """Width of the teacher's."""
     teacher_layers: int = 3
     """Layers of the teacher."""
-    student_target: float = 30.0
+    student_target: float = 25.0
     """Accuracy in percent at which the student's pre-training ends."""
     hard_target: float = 1.0
     """Accuracy at which that of the student for hard exploration ends; 0 leaves the check out."""
@@ -133,7 +133,7 @@ class KDRLRecipe(Recipe):
     options: KDRLOptions = KDRLOptions(max_new_tokens=12)
     """Options of the method; each arm changes what it is named after."""
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=3e-4, schedule="constant", clip=1.0)
+        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=1e-4, schedule="constant", clip=1.0)
     )
     """How every arm is trained; epochs are those of the recipe."""
 
