@@ -117,6 +117,22 @@ def test_the_convolution_of_ck_looks_ahead_and_is_as_wide_as_the_embeddings():
     assert ConvKernels(nn.Embedding(50, 16), projection=384, width=128).convolution.weight.shape == (128, 384, 3)
 
 
+def test_equal_tokens_match_from_the_start_unless_the_convolution_is_random():
+    torch.manual_seed(0)
+    table = nn.Embedding(50, 32)
+    tokens, other = torch.tensor([[3, 4, 5]]), torch.tensor([[3, 9, 8]])
+
+    def cosine(initial: str) -> float:
+        student = ConvKernels(table, initial=initial)
+        with torch.no_grad():
+            return float((student.tokens(tokens)[0, 0] * student.tokens(other)[0, 0]).sum())
+
+    assert cosine("identity") > 0.95
+    assert cosine("torch") < 0.9
+    with pytest.raises(OptionError, match="initial is 'zeros'"):
+        ConvKernels(table, initial="zeros")
+
+
 def test_the_best_passage_alone_is_max_p():
     scores, mask = torch.tensor([[0.5, -1.0, 2.0], [-3.0, -2.0, 9.0]]), torch.tensor([[True] * 3, [True, True, False]])
     assert TopScores(1)(scores, mask).tolist() == [2.0, -2.0]

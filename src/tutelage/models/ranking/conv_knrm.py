@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class ConvKernels(PassageScorer):
         width: outputs of the convolution; D if `None` (paper). The small variant has 128.
         projection: width of a linear layer between embeddings and convolution; `None` for none (paper). The small variant has 384.
         kernel: tokens that the convolution sees: this one and those after it, with zeros behind the last. Default 3 (paper).
+        initial: `"identity"`: the convolution starts as the token itself (and a tenth of random weights), so that equal tokens match from
+            the start, which matters where training is short (default, ours); `"torch"`: PyTorch's random weights.
         means: centres of the kernels. Default 11 from 1.0 to -0.9 (paper); those below 0 are nearly idle after the ReLU.
         sigma: their width. Default 0.1 (paper).
 
@@ -39,6 +41,7 @@ class ConvKernels(PassageScorer):
         width: int | None = None,
         projection: int | None = None,
         kernel: int = 3,
+        initial: Literal["identity", "torch"] = "identity",
         means: tuple[float, ...] = MEANS,
         sigma: float = 0.1,
     ) -> None:
@@ -47,11 +50,18 @@ class ConvKernels(PassageScorer):
         width = embedded if width is None else width
         if min(width, kernel, 1 if projection is None else projection) < 1:
             raise OptionError(f"CK takes sizes of at least 1: got width={width}, projection={projection}, kernel={kernel}.")
-        self.options: dict[str, Any] = {"width": width, "projection": projection, "kernel": kernel, "means": tuple(means), "sigma": sigma}
+        if initial not in ("identity", "torch"):
+            raise OptionError(f"initial is '{initial}'; expected 'identity' or 'torch'.")
+        self.options: dict[str, Any] = {"width": width, "projection": projection, "kernel": kernel, "initial": initial}
+        self.options |= {"means": tuple(means), "sigma": sigma}
         # In a tuple, so that the embeddings are not registered as parameters of this model.
         self._table = (table,)
         self.projection = None if projection is None else nn.Linear(embedded, projection)
         self.convolution = nn.Conv1d(embedded if projection is None else projection, width, kernel)
+        if initial == "identity":
+            weight = self.convolution.weight.data.mul_(0.1)
+            weight[:, :, 0] += torch.eye(*weight.shape[:2])
+            nn.init.zeros_(self.convolution.bias)
         self.pooling = KernelPooling(means=means, sigma=sigma)
 
     @property

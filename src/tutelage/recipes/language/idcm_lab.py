@@ -94,7 +94,9 @@ def _students(
     documents, held = task.documents, task.held
     for arm, loss in LOSSES.items():
         torch.manual_seed(seed)
-        student = ConvKernels(task.teacher.table, width=recipe.student_width, projection=recipe.student_projection)
+        student = ConvKernels(
+            task.teacher.table, width=recipe.student_width, projection=recipe.student_projection, initial=recipe.student_initial
+        )
         options = recipe.options if arm == OURS else replace(recipe.options, loss=loss)
         method = IDCM(student, teacher, aggregation, **asdict(options))
         if teacher is task.teacher:
