@@ -204,7 +204,7 @@ def test_a_student_learns_to_pick_what_its_teacher_scores_highest():
     full = torch.ones(256, 8, dtype=torch.bool)
     pairs = Arrays({"query": query, "positive": positive, "negative": negative, "positive_mask": full, "negative_mask": full})
     torch.manual_seed(0)
-    method = IDCM(ConvKernels(nn.Embedding(500, 32, padding_idx=0), width=32), Count(), TopScores(3), k=2)
+    method = IDCM(ConvKernels(nn.Embedding(500, 32, padding_idx=0), initial="torch"), Count(), TopScores(3), k=2)
     options = replace(OPTIONS, epochs=4, batch_size=32, learning_rate=1e-2)
     Trainer(method, Batches(method.cache_scores(pairs), 32), options).fit()
     query, passages, place = documents(200)

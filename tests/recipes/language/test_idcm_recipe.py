@@ -32,16 +32,15 @@ def test_the_small_run_has_every_arm_at_every_k(report):
 
 
 def test_the_student_finds_the_planted_passage(report):
-    # Over seeds 0 to 4 nDCG@10 at k = 4 was above that of all passages by 0.004 to 0.052 (the oracle's l = 3 counts add noise that fewer
-    # passages leave out), of random passages by 0.49 to 0.60 and of the first by 0.44 to 0.65; it found 0.14 to 0.17 more of the best 4.
+    # Over seeds 0 to 4 nDCG@10 was 1.00 with all passages and at every k, above that of 4 random passages by 0.59 to 0.66 and of the first
+    # 4 by 0.57 to 0.71; it found 0.26 to 0.29 more of the best 4 than chance.
     def ndcg(arm: str) -> float:
         return report.mean(arm, "ndcg")
 
-    assert ndcg(at(OURS, 4)) > ndcg(ALL) - 0.02
-    assert ndcg(at(OURS, 2)) > ndcg(ALL) - 0.05
-    assert ndcg(at(OURS, 4)) > ndcg(at(RANDOM, 4)) + 0.3
-    assert ndcg(at(OURS, 4)) > ndcg(at(FIRST, 4)) + 0.3
-    assert report.mean(at(OURS, 4), "found") > report.mean(at(RANDOM, 4), "found") + 0.1
+    assert all(ndcg(at(OURS, k)) > ndcg(ALL) - 0.02 for k in (1, 2, 4))
+    assert ndcg(at(OURS, 4)) > ndcg(at(RANDOM, 4)) + 0.4
+    assert ndcg(at(OURS, 4)) > ndcg(at(FIRST, 4)) + 0.4
+    assert report.mean(at(OURS, 4), "found") > report.mean(at(RANDOM, 4), "found") + 0.15
     assert report.mean(at(WORDS, 4), "found") == 1.0
 
 

@@ -128,12 +128,12 @@ class IDCMRecipe(Recipe):
             data="synthetic",
             width=32,
             student_width=32,
-            document_pairs=300,
+            document_pairs=200,
             validation_pairs=50,
-            queries=60,
+            queries=50,
             long_queries=0,
             timed_queries=0,
-            student_train=replace(self.student_train, epochs=4),
+            passage_scores=1,
         )
 
     def run(self, run: Run) -> Report:
