@@ -39,7 +39,7 @@ def test_nonsense_does_not_keep_it_busy():
     assert first_object("{" * 200_000) is None
     assert first_object('{"a":' * 50_000) is None
     assert first_object("[" * 100_000 + "{") is None
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 15
 
 
 @given(
