@@ -32,6 +32,8 @@ def test_what_is_no_explanation_says_nothing():
     assert greater("because so") == style_of("") == ""
     assert told(Asked("E1", "E2", "age"), 3, 40, "numbers") == "E1 3 , E2 40 ."
     assert told(Asked("E1", "E2", "age"), 3, 40, "relation") == "E2 over E1 ."
+    assert told(Asked("E1", "E2", "age"), 3, 40, "numbers", wrong=True) == "E1 40 , E2 3 ."
+    assert told(Asked("E1", "E2", "age"), 3, 40, "relation", wrong=True) == "E1 over E2 ."
 
 
 def test_mistakes_are_named():

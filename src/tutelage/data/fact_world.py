@@ -60,7 +60,7 @@ class FactWorld:
         Args:
             asked: the comparison.
             style: one of `STYLES`.
-            wrong: swap the two entities, so that it leads to the wrong answer.
+            wrong: swap the two values, so that it leads to the wrong answer.
         """
         return told(asked, self.values[asked.topic][asked.first], self.values[asked.topic][asked.second], style, wrong=wrong)
 
@@ -118,14 +118,14 @@ def told(asked: Asked, first: int, second: int, style: str, *, wrong: bool = Fal
         first: value of its first entity.
         second: value of its second.
         style: "numbers" or "relation".
-        wrong: swap the entities.
+        wrong: swap the values.
     """
     if style not in STYLES:
         raise OptionError(f"No style is called '{style}': expected 'numbers' or 'relation'.")
-    a, b = (asked.second, asked.first) if wrong else (asked.first, asked.second)
+    one, other = (second, first) if wrong else (first, second)
     if style == "numbers":
-        return f"{a} {first} , {b} {second} ."
-    return f"{a} over {b} ." if first > second else f"{b} over {a} ."
+        return f"{asked.first} {one} , {asked.second} {other} ."
+    return f"{asked.first} over {asked.second} ." if one > other else f"{asked.second} over {asked.first} ."
 
 
 def last_asked(text: str) -> Asked:

@@ -96,7 +96,12 @@ def _claims(report: Report, curves: Sequence[Curves]) -> None:
             )
     for other in ("least-pre", "most-post"):
         text = f"At a budget of 20 % expected utility beats '{other}', which looks at one side of it."
-        report.claim(text, "utility", other, _at(0.2), margin=1e-6, higher_is_better=True)
+        found = report.claim(text, "utility", other, _at(0.2), margin=1e-6, higher_is_better=True)
+        if not found.held:
+            report.note(
+                f"At a budget of 20 % expected utility is {found.value:+.1f} points from '{other}': the mental model has seen a topic with a "
+                "style about twice, so that many items look alike to it, and the best of a few equal ones is a matter of chance."
+            )
     selections = [strategy for strategy in (*STRATEGIES, *TRUE) if strategy != "oracle"]
     spreads = [max(row) - min(row) for row in zip(*(at(strategy, 1.0) for strategy in selections), strict=True)]
     report.check("At a budget of 100 % all selections but the oracle's coincide (points between them, negative).", [-s for s in spreads])
