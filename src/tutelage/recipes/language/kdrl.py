@@ -89,7 +89,7 @@ class LabOptions:
     student_target: float = 25.0
     """Accuracy in percent at which the student's pre-training ends."""
     hard_target: float = 1.0
-    """Accuracy at which that of the student for hard exploration ends; 0 leaves the check out."""
+    """Share of right traces, in percent, at which that of the student for hard exploration ends; 0 leaves the check out."""
     teacher_target: float = 85.0
     """Accuracy at which the teacher's ends: it is imperfect on purpose."""
     student_round: int = 2
@@ -136,6 +136,8 @@ class KDRLRecipe(Recipe):
         default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=1e-4, schedule="constant", clip=1.0)
     )
     """How every arm is trained; epochs are those of the recipe."""
+    hard_learning_rate: float = 1e-3
+    """Learning rate from the student for hard exploration, who has more to learn in the same steps."""
 
     default_seeds = (0, 1, 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from tutelage.train import Run
 
 REWARD = FinalAnswer(MARKER, "integer")
+WHOLE = FinalAnswer("", "text")
+"""For hard exploration: the whole trace must be right, so that no guess of the last digit earns anything."""
 HARD = "hard start: "
 
 
@@ -37,7 +40,14 @@ class Task:
     validation: Arrays
     test: Arrays
     context: int
+    reward: FinalAnswer = REWARD
     teacher: Any = None
+
+    def strict(self) -> Task:
+        """Return the same task, in which only a right trace is a right answer."""
+        parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        whole = {name: part.replace(answer=part.column("solution")) for name, part in parts.items()}
+        return replace(self, reward=WHOLE, **whole)
 
 
 @dataclass(frozen=True)
@@ -60,16 +70,17 @@ def task(recipe: KDRLRecipe, run: Run) -> Task:
     prompts, traces = language.encode(tokenizer, texts.column("input")), language.encode(tokenizer, texts.column("solution"), end=True)
     common = Task(tokenizer, language.answer_pairs(prompts, traces), train, validation, test, context)
     model = _decoder(common, options.teacher_width, options.teacher_layers, 0)
-    (teacher,) = _grown(recipe, run, common, "teacher", model, options.teacher_round, [options.teacher_target], 0)
+    (teacher,) = _grown(recipe, run, "teacher", model, options.teacher_round, [(common, options.teacher_target)], 0)
     return replace(common, teacher=teacher)
 
 
 def students(recipe: KDRLRecipe, run: Run, common: Task, seed: int) -> Students:
     """Pre-train a seed's student; on its way it is kept when it is at `hard_target`."""
     options = recipe.lab
-    wanted = [options.hard_target] if options.hard_target else []
+    wanted = [(common.strict(), options.hard_target)] if options.hard_target else []
     model = _decoder(common, options.student_width, options.student_layers, seed)
-    found = _grown(recipe, run, common, f"seed-{seed}/student", model, options.student_round, [*wanted, options.student_target], seed)
+    goals = [*wanted, (common, options.student_target)]
+    found = _grown(recipe, run, f"seed-{seed}/student", model, options.student_round, goals, seed)
     return Students(found[-1], found[0] if wanted else None)
 
 
@@ -77,9 +88,9 @@ def _decoder(common: Task, width: int, layers: int, seed: int) -> Any:
     return language.tiny_decoder(len(common.tokenizer), width=width, layers=layers, context=common.context, seed=seed)
 
 
-def _grown(recipe: KDRLRecipe, run: Run, common: Task, name: str, model: Any, steps: int, targets: list[float], seed: int) -> list[Any]:
-    """Pre-train a decoder in rounds and return it as it was when it first reached each accuracy on the validation questions."""
-    options = recipe.lab
+def _grown(recipe: KDRLRecipe, run: Run, name: str, model: Any, steps: int, goals: Sequence[tuple[Task, float]], seed: int) -> list[Any]:
+    """Pre-train a decoder in rounds and return it as it was when it first reached each goal: an accuracy on validation questions."""
+    options, common = recipe.lab, goals[0][0]
     run.say(f"Pre-training: {name}")
     found: list[Any] = []
     reached = 0.0
@@ -87,28 +98,24 @@ def _grown(recipe: KDRLRecipe, run: Run, common: Task, name: str, model: Any, st
         draws = steps * options.train.batch_size
         batches = Batches(common.pretraining, options.train.batch_size, seed=derive(seed, number), draws=draws)
         run.train(f"{name}/round-{number}", NextToken(model), batches, replace(options.train, epochs=1))
-        reached = measure(recipe, model, common.tokenizer, common.validation)["accuracy"]
-        while len(found) < len(targets) and reached >= targets[len(found)]:
+        while len(found) < len(goals):
+            judge, target = goals[len(found)]
+            reached = measure(recipe, model, judge, judge.validation)["accuracy"]
+            if reached < target:
+                break
             found.append(copy.deepcopy(model))
-        if len(found) == len(targets):
+        if len(found) == len(goals):
             return found
     raise TrainingError(
-        f"'{name}' reached {reached:.1f} % in {options.rounds} rounds of {steps} steps, not {targets[len(found)]} %: give it more "
+        f"'{name}' reached {reached:.1f} % in {options.rounds} rounds of {steps} steps, not {goals[len(found)][1]} %: give it more "
         "rounds, or a lower target."
     )
 
 
-def measure(recipe: KDRLRecipe, model: Any, tokenizer: Any, questions: Arrays, samples: int = 1) -> dict[str, float]:
+def measure(recipe: KDRLRecipe, model: Any, common: Task, questions: Arrays, samples: int = 1) -> dict[str, float]:
     """Return accuracy, length and the rest on some questions, sampled as in training."""
-    return verified(
-        model,
-        tokenizer,
-        questions,
-        REWARD,
-        max_new_tokens=recipe.options.max_new_tokens,
-        samples=samples,
-        temperature=recipe.options.temperature,
-    )
+    limit, temperature = recipe.options.max_new_tokens, recipe.options.temperature
+    return verified(model, common.tokenizer, questions, common.reward, max_new_tokens=limit, samples=samples, temperature=temperature)
 
 
 def train(recipe: KDRLRecipe, run: Run, common: Task, name: str, arm: str, beta: float, start: Any, seed: int) -> tuple[Any, History]:
@@ -124,11 +131,11 @@ def train(recipe: KDRLRecipe, run: Run, common: Task, name: str, arm: str, beta:
     else:
         chosen = recipe.arm(arm, beta)
         teacher = None if chosen.signal == "reward" else common.teacher
-        method = KDRL(student, teacher, common.tokenizer, REWARD, **asdict(chosen))
+        method = KDRL(student, teacher, common.tokenizer, common.reward, **asdict(chosen))
         batches = Batches(common.train, options.batch_size, seed=seed, draws=draws)
 
     def validate(method: Any) -> dict[str, float]:
-        return measure(recipe, method.student, common.tokenizer, common.validation)
+        return measure(recipe, method.student, common, common.validation)
 
     return student, run.train(name, method, batches, options, validate, seed=seed)
 
@@ -182,8 +189,8 @@ def learn(
 ) -> dict[str, History]:
     """Train all arms of a seed, put what they reach on the test questions into the report, and return their curves."""
 
-    def note(arm: str, model: Any, **more: float) -> None:
-        values = measure(recipe, model, common.tokenizer, common.test, recipe.samples)
+    def note(arm: str, model: Any, judge: Task = common, **more: float) -> None:
+        values = measure(recipe, model, judge, judge.test, recipe.samples)
         report.add(arm, seed, **{name.replace("length", "tokens"): value for name, value in values.items()}, **more)
 
     note(START, begin.usual)
@@ -195,13 +202,14 @@ def learn(
         student, histories[arm] = train(recipe, run, common, f"seed-{seed}/{_path(arm)}", arm, beta, begin.usual, seed)
         note(arm, student, curve=area(histories[arm]))
     if begin.hard is not None:
-        note(HARD + START, begin.hard)
-        for arm in (GRPO, RKL, CONSTANT):
-            if arm in recipe.arms:
-                beta = betas.get(arm, betas[CONSTANT])
-                name = f"seed-{seed}/hard/{_path(arm)}"
-                student, histories[HARD + arm] = train(recipe, run, common, name, arm, beta, begin.hard, seed)
-                note(HARD + arm, student, curve=area(histories[HARD + arm]))
+        strict = common.strict()
+        faster = replace(recipe, train=replace(recipe.train, learning_rate=recipe.hard_learning_rate))
+        note(HARD + START, begin.hard, strict)
+        note(HARD + TEACHER, common.teacher, strict)
+        for arm in [arm for arm in (GRPO, RKL, CONSTANT) if arm in recipe.arms]:
+            name = f"seed-{seed}/hard/{_path(arm)}"
+            student, histories[HARD + arm] = train(faster, run, strict, name, arm, betas[CONSTANT], begin.hard, seed)
+            note(HARD + arm, student, strict, curve=area(histories[HARD + arm]))
     return histories
 
 
