@@ -28,14 +28,12 @@ class Lists:
         documents: for each query the windows of its candidates, `[C, P, W]`.
         relevance: int64 `[N, C]`, 0 for padding.
         real: bool `[N, C]`, False where a query has fewer candidates.
-        candidates: their texts, where there are any.
     """
 
     query: Tensor
     documents: list[Passages]
     relevance: Tensor
     real: Tensor
-    candidates: Candidates | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -133,7 +131,7 @@ def _task(
         real = nn.utils.rnn.pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in found.relevance], batch_first=True)
         relevance = nn.utils.rnn.pad_sequence([torch.as_tensor(row) for row in found.relevance], batch_first=True)
         windows = [cut.cut(encode(texts, cut.document)) for texts in found.documents]
-        return Lists(encode(found.queries, cut.query), windows, relevance, real, found)
+        return Lists(encode(found.queries, cut.query), windows, relevance, real)
 
     first = document_pairs(
         encode(passages.queries, cut.query), single(passages.positives), single(passages.negatives), "pairs of single passages"
