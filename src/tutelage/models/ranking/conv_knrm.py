@@ -61,6 +61,7 @@ class ConvKernels(PassageScorer):
         if initial == "identity":
             weight = self.convolution.weight.data.mul_(0.1)
             weight[:, :, 0] += torch.eye(*weight.shape[:2])
+            assert self.convolution.bias is not None
             nn.init.zeros_(self.convolution.bias)
         self.pooling = KernelPooling(means=means, sigma=sigma)
 
