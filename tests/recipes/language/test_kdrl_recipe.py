@@ -62,6 +62,7 @@ def test_samples_of_the_teacher_are_as_many_as_the_answers_of_other_arms():
 
 def test_every_arm_runs_and_beta_is_chosen_on_the_first_seed(tmp_path):
     recipe = replace(tiny(), betas=(0.05, 0.2), arms=KDRLRecipe().arms)
+    recipe = replace(recipe, lab=replace(recipe.lab, hard_target=-1.0))  # any student is weak enough
     report = recipe.run(Run(tmp_path / "run", seeds=(3, 4), console=QUIET, name="kdrl"))
     assert set(recipe.arms) <= set(report.values)
     assert sorted(path.name for path in (tmp_path / "run" / "seed-3" / "choose").iterdir()) == [
@@ -73,6 +74,18 @@ def test_every_arm_runs_and_beta_is_chosen_on_the_first_seed(tmp_path):
     assert not (tmp_path / "run" / "seed-4" / "choose").exists()
     assert any("beta was chosen among 0.05, 0.2" in note for note in report.notes)
     assert len(report.values[SFT]["accuracy"]) == 2
+    assert {f"hard start: {arm}" for arm in (START, TEACHER, GRPO, RKL, CONSTANT)} <= set(report.values)
+
+
+def test_the_strict_task_asks_for_the_whole_trace():
+    common = kdrl_lab.task(tiny(), Run(None, console=QUIET))
+    strict = common.strict()
+    row = {"prompt": strict.test.column("input")[0], "answer": strict.test.column("answer")[0]}
+    trace = common.test.column("solution")[0]
+    assert row["answer"] == trace
+    assert strict.reward(trace, row) == 1
+    assert strict.reward("#" + trace.partition("#")[2], row) == 0
+    assert common.reward("#" + trace.partition("#")[2], {"answer": common.test.column("answer")[0]}) == 1
 
 
 def test_a_target_out_of_reach_says_so():
