@@ -99,8 +99,8 @@ def _claims(report: Report, curves: Sequence[Curves]) -> None:
         found = report.claim(text, "utility", other, _at(0.2), margin=1e-6, higher_is_better=True)
         if not found.held:
             report.note(
-                f"At a budget of 20 % expected utility is {found.value:+.1f} points from '{other}': the mental model has seen a topic with a "
-                "style about twice, so that many items look alike to it, and the best of a few equal ones is a matter of chance."
+                f"At a budget of 20 % expected utility is {found.value:+.1f} from '{other}': the mental model has seen a topic with "
+                "a style about twice, so that many items look alike to it, and which of them are taught is a matter of chance."
             )
     selections = [strategy for strategy in (*STRATEGIES, *TRUE) if strategy != "oracle"]
     spreads = [max(row) - min(row) for row in zip(*(at(strategy, 1.0) for strategy in selections), strict=True)]
