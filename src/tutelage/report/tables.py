@@ -17,6 +17,7 @@ _LOWER = {
     "ece", "nll", "brier", "latency", "size", "loss", "error", "errors", "mae",
     "mse", "rmse", "kl", "divergence", "entropy", "parameters", "bytes", "seconds", "ms",
     "time", "memory", "flops", "macs", "distance", "perplexity", "gap", "forgetting",
+    "length", "cut", "unreadable",
 }  # fmt: skip
 
 

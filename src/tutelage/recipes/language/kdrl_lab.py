@@ -135,7 +135,7 @@ def train(recipe: KDRLRecipe, run: Run, common: Task, name: str, arm: str, beta:
         batches = Batches(common.train, options.batch_size, seed=seed, draws=draws)
 
     def validate(method: Any) -> dict[str, float]:
-        return measure(recipe, method.student, common, common.validation)
+        return {"accuracy": measure(recipe, method.student, common, common.validation)["accuracy"]}
 
     return student, run.train(name, method, batches, options, validate, seed=seed)
 
@@ -191,7 +191,7 @@ def learn(
 
     def note(arm: str, model: Any, judge: Task = common, **more: float) -> None:
         values = measure(recipe, model, judge, judge.test, recipe.samples)
-        report.add(arm, seed, **{name.replace("length", "tokens"): value for name, value in values.items()}, **more)
+        report.add(arm, seed, **values, **more)
 
     note(START, begin.usual)
     note(TEACHER, common.teacher)

@@ -71,7 +71,7 @@ def _sentences(report: Report, arms: set[str], histories: dict[str, list[History
     claim("k2 answers better than top-k.", CONSTANT, TOP_K)
     claim("Response masking costs at most 1 point of accuracy.", RESPONSE, CONSTANT, margin=-1.0)
     if {RESPONSE, CONSTANT} <= arms:
-        shorter = [report.values[CONSTANT]["tokens"][s] - report.values[RESPONSE]["tokens"][s] for s in report.seeds]
+        shorter = [report.values[CONSTANT]["length"][s] - report.values[RESPONSE]["length"][s] for s in report.seeds]
         report.check("Response masking makes answers shorter.", shorter)
     claim("GRPO improves the student.", GRPO, START)
 
