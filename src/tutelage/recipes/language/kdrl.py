@@ -130,10 +130,10 @@ class KDRLRecipe(Recipe):
     """What is compared."""
     lab: LabOptions = LabOptions()
     """The task and the pre-training."""
-    options: KDRLOptions = KDRLOptions(max_new_tokens=12)
+    options: KDRLOptions = KDRLOptions(max_new_tokens=12, top_k=4)
     """Options of the method; each arm changes what it is named after."""
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=1e-4, schedule="constant", clip=1.0)
+        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=3e-4, schedule="constant", clip=1.0)
     )
     """How every arm is trained; epochs are those of the recipe."""
     hard_learning_rate: float = 1e-3
