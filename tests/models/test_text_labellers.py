@@ -175,6 +175,9 @@ def test_the_scorer_answers_alike_in_any_batch_and_refuses_what_does_not_fit():
     one, four = LabelScorer(model, tokenizer, prompt, batch_size=1), LabelScorer(model, tokenizer, prompt, batch_size=4)
     assert torch.allclose(one(texts), four(texts), atol=1e-4)
     assert math.isclose(float(one(texts).softmax(1).sum()), 4.0, rel_tol=1e-5)
+    free = LabelScorer(model, tokenizer, prompt, content_free="N/A")
+    assert torch.allclose(free(texts), one(texts) - one(["N/A"]), atol=1e-4)
+    assert torch.allclose(free(["N/A"]), torch.zeros(1, 2), atol=1e-4)
     assert repr(one) != repr(LabelScorer(model, tokenizer, LabelPrompt(("sea", "air"))))
     small, tokenizer = tiny(context=32)
     with pytest.raises(DataError, match="most_words"):

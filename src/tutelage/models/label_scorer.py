@@ -24,13 +24,16 @@ class LabelScorer(nn.Module):
         prompt: what is asked.
         normalise: `"sum"` adds the log-probabilities of a name's tokens (default, the probability of the name); `"mean"` averages them,
             which does not hold long names back.
+        content_free: a text that says nothing, such as `"N/A"`, whose scores are taken off those of every text, so that a name is not
+            chosen for being likely whatever the text; `None` leaves scores as they are (default).
         chat: show the question as a user's message through the tokenizer's chat template, where it has one. Default yes.
         batch_size: texts at a time.
 
     Raises:
         OptionError: for an option out of range, or a class whose name has no token.
 
-    Source: confidence as the probability of the label's tokens renormalised over the classes is that of arXiv 2411.08028.
+    Source: confidence as the probability of the label's tokens renormalised over the classes is that of arXiv 2411.08028; content-free
+        texts are those of Zhao et al., Calibrate Before Use, ICML 2021.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class LabelScorer(nn.Module):
         prompt: LabelPrompt,
         *,
         normalise: Literal["sum", "mean"] = "sum",
+        content_free: str | None = None,
         chat: bool = True,
         batch_size: int = 8,
     ) -> None:
@@ -49,7 +53,7 @@ class LabelScorer(nn.Module):
                 f"LabelScorer got normalise='{normalise}' and batch_size={batch_size}; expected 'sum' or 'mean', and at least 1."
             )
         self.model, self.tokenizer, self.prompt = model.eval(), tokenizer, prompt
-        self.normalise, self.batch_size = normalise, batch_size
+        self.normalise, self.content_free, self.batch_size = normalise, content_free, batch_size
         self.chat = chat and bool(getattr(tokenizer, "chat_template", None))
         # Behind a chat template a reply begins without the space that stands before a word inside a text.
         space = "" if self.chat else " "
@@ -60,7 +64,7 @@ class LabelScorer(nn.Module):
 
     def extra_repr(self) -> str:
         """Show what decides the answers beside the weights, so that a store tells labellers apart."""
-        return f"{self.prompt!r}, normalise={self.normalise!r}, chat={self.chat}"
+        return f"{self.prompt!r}, normalise={self.normalise!r}, content_free={self.content_free!r}, chat={self.chat}"
 
     @torch.no_grad()
     def forward(self, texts: Sequence[str]) -> Tensor:
@@ -69,12 +73,13 @@ class LabelScorer(nn.Module):
         Raises:
             DataError: if a question leaves no room for the longest name in the model's context.
         """
-        questions = [self._tokens(text) for text in texts]
+        questions = [self._tokens(text) for text in (*texts, *([] if self.content_free is None else [self.content_free]))]
         context = getattr(self.model.config, "max_position_embeddings", None) or 1 << 20
         longest, room = max(map(len, questions)), context - max(map(len, self.names))
         if longest > room:
             raise DataError(f"A question has {longest} tokens, but {room} fit into the model's context. Lower most_words of the prompt.")
-        return torch.cat([self._score(questions[start : start + self.batch_size]) for start in range(0, len(questions), self.batch_size)])
+        found = torch.cat([self._score(questions[start : start + self.batch_size]) for start in range(0, len(questions), self.batch_size)])
+        return found if self.content_free is None else found[:-1] - found[-1:]
 
     def _tokens(self, text: str) -> list[int]:
         asked = self.prompt.ask(text)

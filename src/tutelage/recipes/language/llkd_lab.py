@@ -151,7 +151,7 @@ def _teacher(recipe: LLKDRecipe, few: Arrays, num_classes: int, seed: int) -> nn
 
         shown = [int((few.labels == c).nonzero()[0, 0]) for c in range(num_classes)]
         prompt = LabelPrompt(few.classes, [(few.column("input")[row], c) for c, row in enumerate(shown)], most_words=50)
-        return LabelScorer(*smollm2(), prompt, normalise="mean")
+        return LabelScorer(*smollm2(), prompt, content_free="N/A")
     from tutelage.models.pretrained import minilm
     from tutelage.models.prototype_labeller import prototype_teacher
 
