@@ -60,6 +60,7 @@ def test_samples_of_the_teacher_are_as_many_as_the_answers_of_other_arms():
     assert not any(a & b for a in texts for b in texts if a is not b)
 
 
+@pytest.mark.slow
 def test_every_arm_runs_and_beta_is_chosen_on_the_first_seed(tmp_path):
     recipe = replace(tiny(), betas=(0.05, 0.2), arms=KDRLRecipe().arms)
     recipe = replace(recipe, lab=replace(recipe.lab, hard_target=-1.0))  # any student is weak enough
