@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("transformers")
 from tutelage.data.fact_world import STYLES, TOPICS, Asked, FactWorld, greater, last_asked, style_of
+from tutelage.errors import CheckpointError
 from tutelage.methods.agents.tom_teacher import TomTeacher
 from tutelage.models.chat import Message, Scripted
 from tutelage.models.language import encode
@@ -17,6 +18,7 @@ from tutelage.recipes.agents.tom_teacher import (
     TURNS,
     TomTeacherOptions,
     TomTeacherRecipe,
+    kept,
 )
 from tutelage.recipes.agents.tom_teacher_smol import add
 from tutelage.recipes.agents.tom_teacher_students import KNOWN, READS, lessons, logs, word_tokenizer
@@ -173,3 +175,12 @@ def test_options_reach_the_method():
     method = recipe.method(Scripted(lambda said: "yes"), roles.teacher(world, seed=0), Estimator(), 7, explainer="rationalise")
     assert (method.reference, method.mode, method.explain.kind, method.seed) == ("teacher", "answer", "rationalise", 7)
     assert (method.demonstrations, method.pool, method.max_tokens) == (0, 32, 12)
+
+
+def test_damaged_curves_are_named(tmp_path):
+    run = Run(tmp_path / "a", seeds=(0,))
+    assert kept(run, "seed-0/curves.json", lambda: {"utility": [1.0, 2.0]}) == {"utility": [1.0, 2.0]}
+    assert kept(run, "seed-0/curves.json", lambda: {}) == {"utility": [1.0, 2.0]}
+    (tmp_path / "a" / "seed-0" / "curves.json").write_text("[1")
+    with pytest.raises(CheckpointError, match="damaged"):
+        kept(run, "seed-0/curves.json", lambda: {})

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from tutelage.errors import CheckpointError
+from tutelage.files import write_json
 from tutelage.recipes.recipe import Recipe, report_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tutelage.data.explained_questions import Question
     from tutelage.data.fact_world import FactWorld
     from tutelage.evaluate.budget_curve import BothWays
@@ -114,7 +120,8 @@ class TomTeacherRecipe(Recipe):
         turns: list[dict[str, list[float]]] = []
         for seed in run.seeds:
             world, student, test, train = self._world(run, seed)
-            curves.append(self._curves(report, seed, world, student, test, train, mental))
+            curves.append(kept(run, f"seed-{seed}/curves.json", partial(self._curves, seed, world, student, test, train, mental)))
+            report.add(ALONE, seed, accuracy=curves[-1].pop(ALONE)[0])
             turns.append(self._turns(run, seed, world, student) if self.turns and self.students == "decoder" else {})
         tell(report, curves, turns, self.turns)
         if self.strategyqa:
@@ -165,7 +172,6 @@ class TomTeacherRecipe(Recipe):
 
     def _curves(
         self,
-        report: Report,
         seed: int,
         world: FactWorld,
         student: Chat,
@@ -173,7 +179,7 @@ class TomTeacherRecipe(Recipe):
         train: list[Question],
         language: Any,
     ) -> dict[str, list[float]]:
-        """Return accuracy over budget of every arm."""
+        """Return accuracy over budget of every arm, and that of the student alone."""
         from tutelage.data.fact_world import style_of
         from tutelage.recipes.agents import tom_teacher_roles as roles
         from tutelage.teachers.mental import Estimator, FewShot
@@ -186,7 +192,7 @@ class TomTeacherRecipe(Recipe):
         blind = roles.teacher(world, seed=seed)
         both = studied(blind, Estimator(style=style_of), mental_demonstrations=self.observed[0])
         found = {strategy: both.curve(strategy, seed=seed) for strategy in (*STRATEGIES, *TRUE, self.options.strategy)}
-        report.add(ALONE, seed, accuracy=100.0 * float(both.alone.double().mean()))
+        found[ALONE] = [100.0 * float(both.alone.double().mean())]
         others: dict[str, tuple[Any, int]] = {
             f"utility, {kind}, {count}": (Estimator(kind=kind, style=style_of), count)
             for count in self.observed
@@ -229,6 +235,30 @@ class TomTeacherRecipe(Recipe):
                 answered = self.method(taught, None, None, seed, explainer="human", strategy="random").alone(test)
                 found[arm].append(100.0 * sum(a.answer == q.answer for a, q in zip(answered, test, strict=True)) / len(test))
         return found
+
+
+def kept(run: Run, name: str, work: Callable[[], dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Return curves that an earlier call left in the run's directory, or compute and keep them.
+
+    Args:
+        run: the run.
+        name: path of the file inside it.
+        work: computes them.
+
+    Raises:
+        CheckpointError: if what was left is damaged.
+    """
+    path = None if run.directory is None else run.directory / name
+    if path is None or not path.exists():
+        found = work()
+        if path is not None:
+            write_json(path, found)
+        return found
+    try:
+        rows: Any = json.loads(path.read_text())
+        return {arm: [float(value) for value in line] for arm, line in rows.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}). Remove it to compute it again.") from error
 
 
 RECIPE = TomTeacherRecipe
