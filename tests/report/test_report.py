@@ -89,7 +89,17 @@ def test_unknown_names_offer_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("metric", "lower"), [("accuracy", False), ("ece", True), ("latency_ms", True), ("size_bytes", True), ("gain", False)]
+    ("metric", "lower"),
+    [
+        ("accuracy", False),
+        ("ece", True),
+        ("latency_ms", True),
+        ("size_bytes", True),
+        ("gain", False),
+        ("tokens, last third", True),
+        ("successes per 1,000 tokens", False),
+        ("seconds_per_image", True),
+    ],
 )
 def test_directions_of_metrics(metric, lower):
     assert lower_is_better(metric) is lower

@@ -17,17 +17,18 @@ _LOWER = {
     "ece", "nll", "brier", "latency", "size", "loss", "error", "errors", "mae",
     "mse", "rmse", "kl", "divergence", "entropy", "parameters", "bytes", "seconds", "ms",
     "time", "memory", "flops", "macs", "distance", "perplexity", "gap", "forgetting",
-    "length", "cut", "unreadable",
+    "length", "cut", "unreadable", "tokens", "cost",
 }  # fmt: skip
 
 
 def lower_is_better(metric: str) -> bool:
-    """Return whether a smaller number of this metric is better, by the words of its name.
+    """Return whether a smaller number of this metric is better, by the words of its name, of a rate by those before "per".
 
     Args:
         metric: name such as `"accuracy"`, `"ece"` or `"latency_ms"`.
     """
-    return not _LOWER.isdisjoint(re.split(r"[^a-z0-9]+", metric.lower()))
+    measured = re.split(r"[ _]per[ _]", metric.lower())[0]
+    return not _LOWER.isdisjoint(re.split(r"[^a-z0-9]+", measured))
 
 
 def number(value: float, *, like: float | None = None, signed: bool = False) -> str:
