@@ -92,8 +92,9 @@ def explain(report: Report, k: int) -> None:
     if any(text.startswith("At that length") and not good for text, good in held.items()):
         found, usual = (report.mean(at(OURS, k) + suffix, "found") for suffix in (", long", ""))
         report.note(
-            f"At 40 passages the student finds {found:.2f} of the teacher's best {k}, against {usual:.2f} at the lengths it learned from (12 to "
-            "20 passages): more passages compete, and it saw no document that long. The few long queries cannot tell the loss from the bound."
+            f"At 40 passages the student finds {found:.2f} of the teacher's best {k}, against {usual:.2f} at the lengths it learned from "
+            "(12 to 20 passages): more passages compete, and it saw no document that long. The few long queries cannot tell the loss from "
+            "the bound."
         )
     if any("512" in text and not good for text, good in held.items()):
         report.note(
