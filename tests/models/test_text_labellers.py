@@ -256,3 +256,14 @@ def test_minilm_labels_texts_that_it_was_shown_a_few_of():
     few = ["the goalkeeper saved a penalty", "our team won the match", "the court convicted the thief", "a judge signed the warrant"]
     teacher = prototype_teacher(encoder, few, [0, 0, 1, 1])
     assert teacher(["the striker scored twice", "the lawyer appealed the verdict"]).argmax(1).tolist() == [0, 1]
+
+
+def test_the_tfidf_teacher_is_known_again_in_another_process():
+    import subprocess
+    import sys
+
+    texts, labels = corpus(30)
+    imports = "from tutelage import models; from tutelage.models.tfidf import tfidf_teacher"
+    program = f"{imports}; print(models.fingerprint(tfidf_teacher({texts!r}, {labels!r}, 3)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.strip() == models.fingerprint(tfidf_teacher(texts, labels, 3))

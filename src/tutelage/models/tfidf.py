@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,7 +56,13 @@ def tfidf_teacher(
     def fitted(rows: np.ndarray) -> SklearnModel:
         vectors = text_features.TfidfVectorizer(ngram_range=ngrams, sublinear_tf=True)
         made = pipeline.make_pipeline(vectors, linear.LogisticRegression(C=strength, max_iter=1000))
-        return SklearnModel(made.fit([texts[i] for i in rows], truth[rows]), num_classes=num_classes)
+        model = SklearnModel(made.fit([texts[i] for i in rows], truth[rows]), num_classes=num_classes)
+        # The vocabulary is a dictionary, whose pickle is not the same in every process; what was learned is.
+        learned = hashlib.sha256(json.dumps(sorted((word, int(i)) for word, i in made[0].vocabulary_.items())).encode())
+        for array in (made[0].idf_, made[1].coef_, made[1].intercept_):
+            learned.update(np.ascontiguousarray(array, np.float64).tobytes())
+        model.digest.copy_(torch.frombuffer(bytearray(learned.digest()), dtype=torch.uint8))
+        return model
 
     cut = selection.StratifiedKFold(min(folds, fewest), shuffle=True, random_state=seed)
     parts = [(fitted(train)([texts[i] for i in held]), held) for train, held in cut.split(truth, truth)]
