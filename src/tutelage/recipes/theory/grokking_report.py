@@ -237,8 +237,8 @@ def _note_on_sums(report: Report, recipe: GrokkingRecipe, found: Found) -> None:
         steps = next(iter(found.values()))[names[0]].steps[-1]
         each = ", ".join(f"{sum(of)} of {len(of)} at {name.removeprefix('sums, ')}" for name, of in late.items())
         report.note(
-            f"On sums {never} of {len(names) * len(found)} students never generalise within {steps:,} steps ({each}): a claim about when they "
-            "do compares few."
+            f"On sums {never} of {len(names) * len(found)} students never generalise within {steps:,} steps ({each}): a claim about "
+            "when they do compares few."
         )
 
 
