@@ -64,7 +64,7 @@ def answer(
         model,
         language.encode(tokenizer, [row["prompt"] for row in rows]),
         max_new_tokens=max_new_tokens,
-        end=tokenizer.eos_token_id,
+        end=language.ends(model, tokenizer),
         pad=tokenizer.pad_token_id,
         temperature=temperature,
         seed=seed,

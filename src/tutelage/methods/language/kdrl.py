@@ -275,7 +275,7 @@ class KDRL(Method):
     def predict(self, batch: Batch) -> Tensor:
         """Return the student's likeliest answers to `batch["input"]`, as tokens int64 [B, T]."""
         prompts = language.encode(self.tokenizer, [row["prompt"] for row in rows_of(batch)])
-        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        end, pad = language.ends(self.student, self.tokenizer), self.tokenizer.pad_token_id
         return language.sample(self.student, prompts, max_new_tokens=self.max_new_tokens, end=end, pad=pad, temperature=0).drawn
 
     def _log_probs(self, rollouts: Rollouts, hidden: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tutelage.models.chat.protocol import Sampling
 from tutelage.models.language.generation import draw
+from tutelage.models.language.parts import ends
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def generate(
     """
     import transformers
 
-    ends = _ends(model, tokenizer)
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
+    ending = ends(model, tokenizer)
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ending, default=0)
     length = max(map(len, prompts))
     device = next(model.parameters()).device
     ids = torch.tensor([[padding] * (length - len(p)) + list(p) for p in prompts], device=device)
@@ -88,7 +89,7 @@ def generate(
     config = transformers.GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        eos_token_id=sorted(ends) or None,
+        eos_token_id=sorted(ending) or None,
         pad_token_id=padding,
         use_cache=True,
         stop_strings=list(sampling.stop) or None,
@@ -103,19 +104,13 @@ def generate(
     finally:
         model.generation_config = own
         model.train(training)
-    return [_row(chooser, row, ends, tokenizer, sampling.stop) for row in range(len(prompts))]
+    return [_row(chooser, row, ending, tokenizer, sampling.stop) for row in range(len(prompts))]
 
 
-def _ends(model: Any, tokenizer: Any) -> set[int]:
-    stated = getattr(model.generation_config, "eos_token_id", None)
-    ends = set(stated) if isinstance(stated, list | tuple) else {stated}
-    return {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
-
-
-def _row(chooser: Chooser, row: int, ends: set[int], tokenizer: Any, stop: Sequence[str]) -> Drawn:
+def _row(chooser: Chooser, row: int, ending: set[int], tokenizer: Any, stop: Sequence[str]) -> Drawn:
     """Cut one row of the batch where it ended: after that it was only carried along."""
     tokens = [int(step[row]) for step in chooser.tokens]
-    length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    length = next((i for i, token in enumerate(tokens) if token in ending), len(tokens))
     ended = length < len(tokens)
     if stop and any(s in tokenizer.decode(tokens[:length], skip_special_tokens=True) for s in stop):
         ended = True

@@ -5,7 +5,7 @@ from tutelage.models.language.alignment import Alignment, TextAlignment, align, 
 from tutelage.models.language.generation import sample
 from tutelage.models.language.loading import LanguageModel, causal, load, masked, save, smollm2
 from tutelage.models.language.pairs import answer_pairs, encode
-from tutelage.models.language.parts import body, decomposes, head, unwrapped
+from tutelage.models.language.parts import body, decomposes, ends, head, unwrapped
 from tutelage.models.language.rollouts import Rollouts
 from tutelage.models.language.scoring import chosen, log_probs, states, token_log_probs
 from tutelage.models.language.tiny import character_tokenizer, tiny_decoder
@@ -24,6 +24,7 @@ __all__ = [
     "chosen",
     "decomposes",
     "encode",
+    "ends",
     "head",
     "load",
     "log_probs",

@@ -37,6 +37,18 @@ def head(model: Any) -> nn.Module:
     return found
 
 
+def ends(model: Any, tokenizer: Any) -> set[int]:
+    """Return the tokens that end an answer: the tokenizer's, and those that the model's generation configuration states.
+
+    Args:
+        model: a causal language model, adapted or not.
+        tokenizer: its tokenizer.
+    """
+    stated = getattr(getattr(unwrapped(model), "generation_config", None), "eos_token_id", None)
+    found = stated if isinstance(stated, list | tuple) else [stated]
+    return {end for end in (*found, tokenizer.eos_token_id) if end is not None}
+
+
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
