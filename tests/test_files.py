@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 
 import pytest
 import torch
@@ -45,9 +46,25 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
-def test_the_checksum_counted_while_flushing_is_the_files(tmp_path):
+@pytest.mark.parametrize("size", [0, 1, 1 << 24, (1 << 24) + 1, (3 << 24) - 7])
+def test_blocks_are_counted_apart_and_then_together(tmp_path, size):
     file = tmp_path / "file"
-    file.write_bytes(bytes(range(256)) * 9000)
-    assert files.flushed_sha256(file) == files.sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+    content = random.Random(size).randbytes(size)
+    file.write_bytes(content)
+    blocks = [content[start : start + (1 << 24)] for start in range(0, size, 1 << 24)] or [b""]
+    expected = hashlib.sha256(b"".join(hashlib.sha256(block).digest() for block in blocks)).hexdigest()
+    assert files.block_sha256(file) == files.block_sha256(file, flush=True) == expected
+
+
+def test_a_change_of_any_block_changes_the_checksum(tmp_path):
+    file = tmp_path / "file"
+    found = set()
+    for place in (None, 0, 1 << 24, (1 << 25) + 9):
+        content = bytearray(1 << 26)
+        if place is not None:
+            content[place] = 1
+        file.write_bytes(content)
+        found.add(files.block_sha256(file))
+    assert len(found) == 4
     with pytest.raises(OSError, match="gone"):
-        files.flushed_sha256(tmp_path / "gone")
+        files.block_sha256(tmp_path / "gone")

@@ -14,6 +14,8 @@ from typing import Any
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
+_BLOCK, _PIECE = 1 << 24, 1 << 20
+"""Bytes of a block with a checksum of its own, and of what is read of it at once."""
 
 
 def _readable(path: Path) -> None:
@@ -78,13 +80,32 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def flushed_sha256(path: str | Path) -> str:
-    """Flush a file to disk and return its SHA-256 checksum, which is counted while the disk works."""
-    with ThreadPoolExecutor(max_workers=1) as flushing:
-        written = flushing.submit(_flush, Path(path))
-        digest = sha256(path)
-        written.result()
-    return digest
+def block_sha256(path: str | Path, *, flush: bool = False) -> str:
+    """Return a checksum of a large file that all cores count together: the SHA-256 of the SHA-256s of its blocks of 16 MiB.
+
+    Args:
+        path: the file.
+        flush: also flush it to disk, which works meanwhile.
+    """
+    path = Path(path)
+    starts = range(0, max(path.stat().st_size, 1), _BLOCK)
+    with ThreadPoolExecutor(max_workers=min(len(starts), os.cpu_count() or 1) + flush) as threads:
+        flushed = threads.submit(_flush, path) if flush else None
+        digests = list(threads.map(lambda start: _block(path, start), starts))
+        if flushed is not None:
+            flushed.result()
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _block(path: Path, start: int) -> bytes:
+    found, piece = hashlib.sha256(), memoryview(bytearray(_PIECE))
+    left = _BLOCK
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while left and (size := file.readinto(piece[: min(left, len(piece))])):
+            found.update(piece[:size])
+            left -= size
+    return found.digest()
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

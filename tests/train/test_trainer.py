@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -148,6 +149,61 @@ def test_it_stops_early_without_improvement(blobs, net):
     values = iter([3.0, 2.0, 2.5, 2.5, 2.5, 0.0])
     history = Trainer(Supervised(net()), Batches(blobs, 32), options, validate=lambda m: {"loss": next(values)}).fit()
     assert len(history.epochs) == 5
+
+
+def plateau(epochs, **more):
+    return TrainOptions(
+        epochs=epochs,
+        batch_size=32,
+        learning_rate=0.1,
+        schedule="ReduceLROnPlateau",
+        schedule_arguments={"factor": 0.25, "patience": 1},
+        monitor="loss",
+        minimise=True,
+        accelerator="cpu",
+        **more,
+    )
+
+
+def rates(trainer, values):
+    """Train with such validation losses and return the learning rate of each epoch."""
+    found = []
+
+    def validate(method):
+        found.append(trainer.engine.learning_rate("student"))
+        return {"loss": values[len(trainer.history.epochs)]}
+
+    trainer.validate = validate
+    trainer.fit(resume=trainer.directory is not None)
+    return found
+
+
+def test_the_learning_rate_falls_after_more_stale_validations_than_its_patience(blobs, net):
+    falling = [5.0, 4.0, 4.0, 4.0, 3.0, 3.5, 3.5, 3.5]
+    assert rates(Trainer(Supervised(net()), Batches(blobs, 32), plateau(8)), falling) == [0.1] * 4 + [0.025] * 3 + [0.025 / 4]
+    # By accuracy the same numbers get worse from the first on.
+    up = replace(plateau(4), minimise=False)
+    assert rates(Trainer(Supervised(net()), Batches(blobs, 32), up), falling) == [0.1] * 3 + [0.025]
+
+
+def test_a_plateau_goes_on_where_it_was_after_a_resume(blobs, net, tmp_path):
+    values = [5.0, 4.0, 4.0, 4.0, 3.0, 3.5, 3.5, 3.5]
+
+    class Stops(Supervised):
+        def losses(self, batch):
+            if self.epoch == 3:
+                raise KeyboardInterrupt
+            return super().losses(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        rates(Trainer(Stops(net()), Batches(blobs, 32), plateau(8), directory=tmp_path), values)
+    after = rates(Trainer(Supervised(net()), Batches(blobs, 32), plateau(8), directory=tmp_path), values)
+    assert after == [0.1] + [0.025] * 3 + [0.025 / 4]
+
+
+def test_a_plateau_needs_a_validation(blobs, net):
+    with pytest.raises(TrainingError, match="follow a plateau, but has no validation"):
+        Trainer(Supervised(net()), Batches(blobs, 32), plateau(1)).fit()
 
 
 def test_a_loss_that_is_not_finite_names_loss_step_and_checkpoint(blobs, net, tmp_path):

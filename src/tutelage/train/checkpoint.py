@@ -18,7 +18,7 @@ from torch import Tensor
 from tutelage import files
 from tutelage.errors import CheckpointError
 
-_FORMAT = 1
+_FORMAT = 2
 _TENSOR = "tensor:"
 
 
@@ -139,7 +139,7 @@ class Checkpoints:
                 body = {
                     "format": _FORMAT,
                     "step": step,
-                    "tensors": files.flushed_sha256(temporary / "state.safetensors"),
+                    "tensors": files.block_sha256(temporary / "state.safetensors", flush=True),
                     "constant": self._constant_digest,
                     "state": plain,
                 }
@@ -161,7 +161,7 @@ class Checkpoints:
         path = self.directory / "constant.safetensors"
         with files.replacing(path) as temporary:
             save_tensors(temporary, constant)
-        return files.sha256(path)
+        return files.block_sha256(path)
 
     def read(self, path: Path) -> Checkpoint:
         """Read one checkpoint and check that it is whole.
@@ -176,13 +176,13 @@ class Checkpoints:
             body = json.loads(outer["body"])
             if body["format"] != _FORMAT:
                 raise CheckpointError(f"Checkpoint {path} has format {body['format']}, this version reads {_FORMAT}.")
-            if files.sha256(path / "state.safetensors") != body["tensors"]:
+            if files.block_sha256(path / "state.safetensors") != body["tensors"]:
                 raise CheckpointError(f"Checkpoint {path} was truncated or altered: state.safetensors does not match its checksum.")
             tensors = load_file(path / "state.safetensors")
             state = unflatten(body["state"], tensors)
             if body["constant"] is not None:
                 constant_path = self.directory / "constant.safetensors"
-                if files.sha256(constant_path) != body["constant"]:
+                if files.block_sha256(constant_path) != body["constant"]:
                     raise CheckpointError(
                         f"{constant_path} (the frozen teachers) was truncated or altered: it does not match its checksum."
                     )

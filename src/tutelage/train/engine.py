@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import OptionError, TrainingError
 from tutelage.train.method import Batch, Method, OptimizerFactory, Player
-from tutelage.train.optim import Scheduler, SchedulerFactory
+from tutelage.train.optim import Plateau, Scheduler, SchedulerFactory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -124,6 +124,12 @@ class Engine:
         """Move every learning rate on by one step of the training."""
         for scheduler in self.schedulers.values():
             scheduler.step()
+
+    def validated(self, value: float) -> None:
+        """Tell the schedulers that follow validations the monitored metric."""
+        for scheduler in self.schedulers.values():
+            if isinstance(scheduler, Plateau):
+                scheduler.validated(value)
 
     def learning_rate(self, name: str) -> float:
         """Return the learning rate that a player moves with now."""

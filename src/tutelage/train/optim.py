@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -69,6 +70,8 @@ def learning_rate_schedule(options: TrainOptions) -> schedules.Schedule | None:
 def scheduler_factory(options: TrainOptions, total_steps: int, steps_per_epoch: int) -> SchedulerFactory:
     """Return what builds the learning-rate scheduler; the trainer steps it after every optimizer step.
 
+    ReduceLROnPlateau is told the monitored metric after every validation in place of that, and by default takes any better value for one.
+
     Raises:
         OptionError: for a scheduler or an argument that does not exist, or warm-up with a scheduler of torch.
     """
@@ -78,7 +81,7 @@ def scheduler_factory(options: TrainOptions, total_steps: int, steps_per_epoch: 
         return lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(min(step / max(total_steps, 1), 1.0)))
     ours = ("cosine", "linear", "constant", "step")
     if not hasattr(torch.optim.lr_scheduler, options.schedule):
-        known = [k for k in vars(torch.optim.lr_scheduler) if k[0].isupper() and (k.endswith("LR") or k.endswith("Restarts"))]
+        known = [k for k in vars(torch.optim.lr_scheduler) if k[0].isupper() and (k.endswith(("LR", "Restarts", "Plateau")))]
         raise OptionError(f"No learning-rate schedule is called '{options.schedule}'.{nearest(options.schedule, [*ours, *known])}")
     if options.warmup:
         raise OptionError(
@@ -89,12 +92,29 @@ def scheduler_factory(options: TrainOptions, total_steps: int, steps_per_epoch: 
     for name in options.schedule_arguments:
         if name not in takes:
             raise OptionError(f"{options.schedule} has no argument '{name}'.{nearest(name, takes)}")
+    if kind is torch.optim.lr_scheduler.ReduceLROnPlateau:
+        arguments: dict[str, Any] = {"mode": "min" if options.minimise else "max", "threshold": 0.0} | options.schedule_arguments
+        return lambda optimizer: Plateau(optimizer, **arguments)
 
     def build(optimizer: torch.optim.Optimizer) -> Scheduler:
         scheduler: Scheduler = kind(optimizer, **options.schedule_arguments)
         return _PerEpoch(scheduler, steps_per_epoch)
 
     return build
+
+
+class Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
+    """Lowers the learning rate when validations stop getting better; a step of the optimizer does nothing to it.
+
+    The arguments are those of `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+    """
+
+    def step(self, *_: object) -> None:  # type: ignore[override]
+        """Do nothing: what counts are validations."""
+
+    def validated(self, value: float) -> None:
+        """Take the monitored metric of a validation, and lower the learning rate after more than `patience` without a better one."""
+        super().step(value)
 
 
 class _PerEpoch(Scheduler):

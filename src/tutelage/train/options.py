@@ -24,7 +24,7 @@ class TrainOptions:
     optimizer_arguments: dict[str, float] = field(default_factory=dict)
     """More arguments of the optimizer, by name."""
     schedule: str = "cosine"
-    """cosine (to zero), linear (to zero), constant, step, or the name of a class of torch.optim.lr_scheduler (stepped every epoch)."""
+    """cosine (to zero), linear (to zero), constant, step, or the name of a class of torch.optim.lr_scheduler, stepped every epoch (ReduceLROnPlateau: every validation, by `monitor`)."""
     schedule_arguments: dict[str, float] = field(default_factory=dict)
     """Arguments of a scheduler of torch, by name."""
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -52,7 +52,7 @@ class TrainOptions:
     minimise: bool = False
     """Whether a smaller value of the monitored metric is better."""
     patience: int | None = None
-    """Stop after this many epochs without a better value of the monitored metric."""
+    """Stop after more than this many validations without a better value of the monitored metric."""
     keep: str = "last"
     """Which weights a finished training ends with: last or best."""
     validate_every: int = 1

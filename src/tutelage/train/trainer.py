@@ -288,13 +288,16 @@ class Trainer:
 
     def _note_best(self, row: Row) -> bool:
         if self.options.monitor not in row:
-            if self.options.keep == "best" or self.options.patience is not None:
+            if self.options.keep == "best" or self.options.patience is not None or self.options.schedule == "ReduceLROnPlateau":
                 if self.validate is None:
-                    raise TrainingError(f"'{self.name}' should keep its best weights or stop early, but has no validation to judge by.")
+                    raise TrainingError(
+                        f"'{self.name}' should keep its best weights, stop early or follow a plateau, but has no validation to judge by."
+                    )
                 if self._epoch % self.options.validate_every == 0:
                     raise TrainingError(f"The metric '{self.options.monitor}' is not among those of '{self.name}': {', '.join(row)}.")
             return False
         value, best = row[self.options.monitor], self.history.best_value
+        self.engine.validated(value)
         if best is None or (value < best if self.options.minimise else value > best):
             self.history.best_value, self.history.best_step, self._since_best = value, self.history.steps, 0
             self._best_weights = None

@@ -15,6 +15,12 @@ from tutelage.recipes.language.idcm_data import Oracle
 from tutelage.train import Run, TrainOptions
 
 SHORT = TrainOptions(epochs=1, batch_size=8, optimizer="Adam", learning_rate=1e-3, monitor="found", keep="best")
+TEACHER = replace(SHORT, monitor="ranknet", minimise=True)
+
+
+def short(recipe, batches):
+    """Return the recipe with one validation after so many batches in each training."""
+    return replace(recipe, validate_batches=batches, passage_train=TEACHER, document_train=TEACHER, student_train=SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +85,21 @@ def test_files_of_ms_marcos_form_train_a_ranker_that_is_kept(tmp_path):
         student_width=16,
         timed_queries=2,
         ks=(1, 2),
-        passage_train=SHORT,
     )
-    recipe = replace(recipe, passage_train=replace(SHORT, keep="last"), document_train=replace(SHORT, keep="last"), student_train=SHORT)
-    recipe = replace(recipe, options=replace(recipe.options, k=2))
+    recipe = short(replace(recipe, options=replace(recipe.options, k=2)), 2)
     report = recipe.run(Run(tmp_path / "run", seeds=(0,), name="idcm"))
     assert report.mean(at(OURS, 2), "teacher_calls") == 2.0
     assert report.mean(at(OURS, 2), "latency_ms") > 0
     ranking = load(tmp_path / "run" / "ranker").rank("rare3 word1", ["word1 " * 200, "rare3 word1"])
     assert ranking.teacher_calls == 3
     assert sorted(ranking.order) == [0, 1]
+
+
+def test_all_steps_are_trained_as_published_by_default():
+    recipe = idcm.RECIPE()
+    for train in (recipe.passage_train, recipe.document_train, recipe.student_train):
+        assert (train.optimizer, train.schedule, train.schedule_arguments["factor"]) == ("Adam", "ReduceLROnPlateau", 0.25)
+        assert (train.schedule_arguments["patience"], train.patience, train.keep) == (15, 30, "best")
 
 
 def test_files_must_all_be_named():
@@ -102,7 +113,7 @@ def test_newsgroups_at_a_tiny_size_go_through_all_three_steps(tmp_path):
     recipe = replace(
         idcm.RECIPE(), width=16, layers=1, student_width=16, words=2000, passage_pairs=64, document_pairs=8, validation_pairs=4, queries=4
     )
-    report = replace(recipe, long_queries=2, timed_queries=2, ks=(1, 4)).run(Run(seeds=(0,), name="idcm"))
+    report = short(replace(recipe, long_queries=2, timed_queries=2, ks=(1, 4)), 1).run(Run(seeds=(0,), name="idcm"))
     assert report.mean(ALL, "teacher_calls") > 12
     assert report.mean(f"{ALL}, long", "teacher_calls") > 30
     assert report.mean(at(OURS, 4), "latency_share") < 1

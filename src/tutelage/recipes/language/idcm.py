@@ -19,8 +19,15 @@ LOSSES: dict[str, Loss] = {OURS: "lambda", "MSE": "mse", "cross-entropy": "ce", 
 ALONE, START = "student alone", "first 512 tokens"
 
 
-STEP = TrainOptions(optimizer="Adam", learning_rate=1e-3, schedule="linear", warmup=0.05, clip=1.0)
-"""What all steps share: Adam as published, with learning rates for networks that start from nothing."""
+STEP = TrainOptions(
+    optimizer="Adam",
+    schedule="ReduceLROnPlateau",
+    schedule_arguments={"factor": 0.25, "patience": 15},
+    patience=30,
+    keep="best",
+    clip=1.0,
+)
+"""What all steps share, as published: Adam, a quarter of the learning rate after 15 stale validations, the end after 30."""
 
 
 def at(arm: str, k: int) -> str:
@@ -94,6 +101,8 @@ class IDCMRecipe(Recipe):
     """How the convolution starts: as the token itself, or at random (which finds far fewer of the teacher's passages at these sizes)."""
     passage_scores: int = 3
     """l, passage scores in a document's score."""
+    validate_batches: int = 50
+    """Batches between two validations (4,000 in the paper): what an epoch of each training is, drawn at random."""
     passage_pairs: int = 8000
     """Pairs of passages in step 1."""
     document_pairs: int = 400
@@ -110,15 +119,17 @@ class IDCMRecipe(Recipe):
     """Values of k that are compared."""
     options: IDCMOptions = IDCMOptions()
     """Options of the method."""
-    passage_train: TrainOptions = field(default_factory=lambda: replace(STEP, epochs=1, batch_size=32, learning_rate=2e-3))
-    """How the teacher learns from passages, step 1."""
-    document_train: TrainOptions = field(default_factory=lambda: replace(STEP, epochs=1, batch_size=8, learning_rate=3e-4))
-    """How it learns from documents, step 2."""
+    passage_train: TrainOptions = field(
+        default_factory=lambda: replace(STEP, epochs=60, batch_size=32, learning_rate=2e-3, monitor="ranknet", minimise=True)
+    )
+    """How the teacher learns from passages, step 1; the weights with the least RankNet on validation documents are kept."""
+    document_train: TrainOptions = field(
+        default_factory=lambda: replace(STEP, epochs=20, batch_size=8, learning_rate=3e-4, monitor="ranknet", minimise=True)
+    )
+    """How it learns from documents, step 2, judged alike."""
     aggregation_rate: float = 2e-2
     """Learning rate of the aggregation's weights, 7e-4 in the paper where the teacher's is 7e-6."""
-    student_train: TrainOptions = field(
-        default_factory=lambda: replace(STEP, epochs=2, batch_size=16, learning_rate=5e-3, monitor="found", keep="best")
-    )
+    student_train: TrainOptions = field(default_factory=lambda: replace(STEP, epochs=20, batch_size=16, learning_rate=5e-3, monitor="found"))
     """How every student learns, step 3; the best weights by the teacher's passages found on validation documents are kept."""
 
     def quick(self) -> Self:
@@ -128,12 +139,14 @@ class IDCMRecipe(Recipe):
             data="synthetic",
             width=32,
             student_width=32,
+            validate_batches=13,
             document_pairs=200,
             validation_pairs=50,
             queries=50,
             long_queries=0,
             timed_queries=0,
             passage_scores=1,
+            student_train=replace(self.student_train, epochs=2),
         )
 
     def run(self, run: Run) -> Report:

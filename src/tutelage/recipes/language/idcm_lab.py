@@ -9,21 +9,25 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from tutelage.data import Batches
+from tutelage.data import Arrays, Batches
 from tutelage.deploy.ranking import Cascade, Ranker, save
 from tutelage.evaluate.latency import latencies, ratio
 from tutelage.evaluate.predict import evaluating
 from tutelage.evaluate.retrieval import overlap, retrieval
-from tutelage.methods.language.idcm import IDCM, RankPairs
+from tutelage.losses.ranking import ranknet
+from tutelage.methods.language.idcm import IDCM, SIDES, RankPairs
 from tutelage.models.ranking import ConvKernels, TopScores
 from tutelage.recipes.language.idcm import ALL, ALONE, FIRST, LABELS, LOSSES, OURS, RANDOM, START, WORDS, IDCMRecipe, at
 from tutelage.recipes.language.idcm_data import Lists, Task, make
 from tutelage.report import Report
 from tutelage.selection.passages import pick
-from tutelage.train import Batch, Run
+from tutelage.train import Batch, Run, TrainOptions
 
 LENGTHS = (8, 16, 24, 32, 40)
 """Passages of a document at which latency is measured; 40 are the most that are read, 2,000 tokens."""
+
+VALIDATION_BLOCK = 32
+"""Validation pairs that the teacher reads at once."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,39 @@ def _teach(recipe: IDCMRecipe, run: Run, task: Task, aggregation: TopScores, see
     """Steps 1 and 2: the teacher learns from passages, then with its aggregation from documents."""
     if task.passages is None:
         return
-    batches = Batches(task.passages, recipe.passage_train.batch_size, seed=seed)
-    run.train(f"seed-{seed}/passages", RankPairs(task.teacher), batches, recipe.passage_train)
+    validate = partial(_ordered, task.held)
+    run.train(
+        f"seed-{seed}/passages",
+        RankPairs(task.teacher),
+        _batches(recipe, task.passages, recipe.passage_train, seed),
+        recipe.passage_train,
+        validate,
+    )
     method = RankPairs(
         task.teacher, aggregation, aggregation_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=recipe.aggregation_rate)
     )
-    batches = Batches(task.documents, recipe.document_train.batch_size, seed=seed)
-    run.train(f"seed-{seed}/documents", method, batches, recipe.document_train)
+    batches = _batches(recipe, task.documents, recipe.document_train, seed)
+    run.train(f"seed-{seed}/documents", method, batches, recipe.document_train, validate)
+
+
+def _batches(recipe: IDCMRecipe, pairs: Arrays, train: TrainOptions, seed: int) -> Batches:
+    """Return batches of which an epoch has as many as lie between two validations."""
+    return Batches(pairs, train.batch_size, seed=seed, draws=recipe.validate_batches * train.batch_size)
+
+
+def _ordered(held: Arrays, method: RankPairs) -> dict[str, float]:
+    """RankNet on validation documents, and the share of their pairs in the right order."""
+    scores = {
+        side: torch.cat(
+            [
+                method.predict({"query": batch["query"], "passages": batch[side], "mask": batch[f"{side}_mask"]})
+                for batch in held.blocks(VALIDATION_BLOCK)
+            ]
+        )
+        for side in SIDES
+    }
+    found = ranknet(*(scores[side] for side in SIDES)), (scores["positive"] > scores["negative"]).float()
+    return {name: float(values.mean()) for name, values in zip(("ranknet", "ordered"), found, strict=True)}
 
 
 def _students(
@@ -102,7 +132,7 @@ def _students(
         if teacher is task.teacher:
             teacher = method.teacher
             documents, held = method.cache_scores(documents), method.cache_scores(held)
-        batches = Batches(documents, recipe.student_train.batch_size, seed=seed)
+        batches = _batches(recipe, documents, recipe.student_train, seed)
         run.train(f"seed-{seed}/{arm.replace(' ', '-')}", method, batches, recipe.student_train, partial(_found, held.gather()))
         students[arm] = student.eval()
         report.add(at(arm, recipe.options.k), seed, parameters=sum(p.numel() for p in student.parameters()))
@@ -112,7 +142,7 @@ def _students(
 def _found(held: Batch, method: IDCM) -> dict[str, float]:
     """Share of the teacher's best k passages among the student's, on validation documents."""
     shares = []
-    for side in ("positive", "negative"):
+    for side in SIDES:
         scores = method.student(held["query"], held[side], held[f"{side}_mask"])
         shares.append(overlap(scores, held[f"{side}_scores"], method.k, held[f"{side}_mask"]).mean())
     return {"found": float(torch.stack(shares).mean())}
