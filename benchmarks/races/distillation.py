@@ -141,6 +141,8 @@ def race(task: Task, *, rounds: int, live: float, stored: float | None, folder: 
     section.notes = [
         f"{made.live.reason} Its choice is made once for a training and is not in the rate above; "
         f"against torchdistill it {repaid(made.choosing, taken)}.",
+        "Our student's weights are stored channels-last where one batch shows that to be faster (channels_last=auto); that choice, under "
+        "a second, is not in the rates either.",
         "All lanes did the same work: after four batches the students ended at most "
         f"{max(apart.values()):.1e} of the way that they had gone from the plain loop's.",
     ]

@@ -17,6 +17,7 @@ from benchmarks.races.tasks import ALPHA, MOMENTUM, RATE, TEMPERATURE, Order, Ta
 from tutelage.methods.distillation.hinton import Hinton
 from tutelage.teachers import Frozen, Teacher
 from tutelage.train import Supervised, Trainer, TrainOptions
+from tutelage.train.layout import lay_out
 from tutelage.train.method import Method
 
 Go = Callable[[], nn.Module]
@@ -24,10 +25,13 @@ Go = Callable[[], nn.Module]
 
 
 def ours(task: Task, teacher: Teacher | None, folder: Path | None = None) -> Go:
-    """Return our trainer's run, with a teacher or on the labels alone."""
+    """Return our trainer's run, with a teacher or on the labels alone; the student is stored as is measured to be faster."""
     student = task.models()[1]
     method: Method = Supervised(student) if teacher is None else Hinton(student, teacher, temperature=TEMPERATURE, alpha=ALPHA)
-    options = TrainOptions(epochs=task.epochs, batch_size=task.batch, learning_rate=RATE, momentum=MOMENTUM, accelerator="cpu")
+    options = TrainOptions(
+        epochs=task.epochs, batch_size=task.batch, learning_rate=RATE, momentum=MOMENTUM, accelerator="cpu", channels_last="auto"
+    )
+    lay_out(method, task.batches, options, torch.device("cpu"), None)
     trainer = Trainer(method, task.batches, options, directory=folder)
     if isinstance(teacher, Frozen):
         # A trainer moves its method to its device, upon which a teacher builds its engine anew: done here, once for a training.

@@ -120,7 +120,7 @@ class KDRLRecipe(Recipe):
     """Questions that are only reported."""
     samples: int = 2
     """Answers to each test question."""
-    epochs: int = 6
+    epochs: int = 15
     """Looks at the validation accuracy during learning."""
     steps: int = 10
     """Optimizer steps between two looks; each has batch_size questions with `group` answers."""
@@ -133,7 +133,7 @@ class KDRLRecipe(Recipe):
     options: KDRLOptions = KDRLOptions(max_new_tokens=12, top_k=4)
     """Options of the method; each arm changes what it is named after."""
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(batch_size=16, optimizer="AdamW", learning_rate=3e-4, schedule="constant", clip=1.0)
+        default_factory=lambda: TrainOptions(batch_size=32, optimizer="AdamW", learning_rate=3e-4, schedule="constant", clip=1.0)
     )
     """How every arm is trained; epochs are those of the recipe."""
     hard_learning_rate: float = 1e-3

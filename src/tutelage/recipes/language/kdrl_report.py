@@ -32,6 +32,20 @@ WHY = {
         "Likely why KDRL does not pass GRPO: within this budget the student becomes about as good as its imperfect teacher, and from there "
         "on the teacher holds it back."
     ),
+    "Constant KDRL answers better than GRPO.": (
+        "Likely why constant KDRL is not above GRPO: it is held to a teacher that is wrong in some answers, while the verifier is never wrong."
+    ),
+    "Constant KDRL answers better than KD-RKL.": (
+        "Likely why KD-RKL keeps up: the student has nearly all that its teacher knows within this budget, from the teacher alone."
+    ),
+    "Annealing beta answers better than a constant one.": (
+        "Likely why annealing gains nothing: beta falls within the first 2/7 of the steps, and on answers this short the teacher's term is "
+        "small beside the verifier's for the rest of them either way."
+    ),
+    "k2 answers better than k3.": (
+        "Likely why the estimators cannot be told apart: near the teacher they agree to the second order of the log-ratio; far from it "
+        "their mean gradients do differ, as the bandit shows."
+    ),
     "From a student of about 1 %, GRPO stays within 5 points of where it began.": (
         "GRPO left its start with some of the seeds: how soon it first succeeds is a matter of luck, which the spread over seeds shows."
     ),
