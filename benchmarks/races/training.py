@@ -98,7 +98,8 @@ def whole_run(task: Task, folder: Path, *, rounds: int, console: Console) -> Sec
     section = Section(
         "A whole run",
         f"Hinton distillation of {task.about}, {task.epochs} epochs in batches of {task.batch}, from ready models to the last checkpoint; "
-        "one is written after each epoch. Choosing our teacher's engine and our student's layout counts. Ours flushes its checkpoints to the disk, no other does.",
+        "one is written after each epoch. Choosing our teacher's engine and our student's layout counts. Ours flushes its checkpoints to "
+        "the disk, no other does.",
     )
     section.measured = [measured(name, seconds, "s") for name, seconds in taken.items()]
     section.ratios = against_others(taken, "ours")

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tutelage.errors import OptionError, ShapeError
-from tutelage.models import cnn, mlp
-from tutelage.models.memory import Formats, channels_last, time_formats
+from tutelage.models import build, cnn, mlp
+from tutelage.models.memory import Formats, channels_last, overrun, time_formats
 
 
 def test_weights_change_places_and_nothing_else() -> None:
@@ -28,6 +28,16 @@ def test_weights_change_places_and_nothing_else() -> None:
 def test_a_network_without_convolutions_of_images_is_left() -> None:
     assert not channels_last(mlp(num_classes=2, input_shape=(4,)))
     assert not channels_last(nn.Sequential(nn.Conv1d(1, 2, 3)))
+
+
+@pytest.mark.parametrize(("widths", "found"), [("8,16", "stages.1.0.shortcut.0"), ("16,32", None)])
+def test_a_layer_whose_gradient_overruns_its_memory_keeps_channels_first(widths, found) -> None:
+    model = build(f"tutelage:resnet?widths={widths}&depth=1", num_classes=2, input_shape=(3, 8, 8))
+    assert overrun(model) == found
+    assert (time_formats(model, torch.rand(2, 3, 8, 8), rounds=1).last == float("inf")) is (found is not None)
+    assert overrun(nn.Conv2d(8, 16, 3, 2)) is None
+    assert overrun(nn.Conv2d(8, 16, 1)) is None
+    assert overrun(nn.Conv2d(32, 32, 1, (1, 2), groups=4)) == ""
 
 
 def test_timing_leaves_the_network_as_it_was() -> None:

@@ -52,6 +52,8 @@ def test_networks_without_convolutions_are_left_alone_and_mistakes_named(tmp_pat
     method, batches = setting("mlp")
     assert lay_out(method, batches, TrainOptions(channels_last="auto"), CPU, tmp_path / "layout.json") is None
     assert not (tmp_path / "layout.json").exists()
+    with pytest.raises(OptionError, match=r"layer 'stages\.1\.0\.shortcut\.0',.* would be wrong"):
+        lay_out(*setting("resnet?widths=8,16&depth=1"), TrainOptions(channels_last="yes"), CPU, None)
     with pytest.raises(OptionError, match="expected no, yes, auto"):
         lay_out(method, batches, TrainOptions(channels_last="maybe"), CPU, None)
     (tmp_path / "layout.json").write_text("{")

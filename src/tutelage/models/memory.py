@@ -31,13 +31,31 @@ def channels_last(model: nn.Module) -> bool:
     return True
 
 
+def overrun(model: nn.Module) -> str | None:
+    """Return the name of a layer that must not learn channels-last on a CPU, or `None`.
+
+    There the gradient of a strided 1x1 convolution of fewer than 16 channels writes past its memory: it is wrong, or ends the process.
+
+    Args:
+        model: any network.
+
+    Source: uxlfoundation/oneDNN, issue 6035 (open with torch 2.13).
+    """
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Conv2d) or set(module.kernel_size) != {1}:
+            continue
+        if max(module.stride) > 1 and module.in_channels // module.groups < 16:
+            return str(name)
+    return None
+
+
 @dataclass(frozen=True)
 class Formats:
     """How long a training step's forward and backward pass took in each memory format.
 
     Args:
         contiguous: median seconds, channels first.
-        last: median seconds, channels last; infinite where the network has no convolutions or does not run so.
+        last: median seconds, channels last; infinite where the network has no convolutions, or does not run so (see `overrun`).
     """
 
     contiguous: float
@@ -72,7 +90,7 @@ def time_formats(model: nn.Module, images: Tensor, *, rounds: int = 3) -> Format
         raise OptionError(f"rounds={rounds}: give at least one.")
     first, last = copy.deepcopy(model), copy.deepcopy(model)
     runs = [_pass(first, images.contiguous())]
-    if channels_last(last):
+    if (images.device.type != "cpu" or overrun(model) is None) and channels_last(last):
         runs.append(_pass(last, images.contiguous(memory_format=torch.channels_last)))
     seconds: list[list[float]] = [[] for _ in runs]
     with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):

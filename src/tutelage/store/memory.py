@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tutelage.errors import StoreError
-from tutelage.store.sqlite_file import Kind, connect
+from tutelage.sqlite_file import Kind
 
 VERSION = 1
 """Version of the tables; a file of another version is refused."""
@@ -246,14 +246,8 @@ class Memory:
         """Return this process's connection: one that was opened before a fork must not be used after it."""
         if self._connection is not None and self._process == os.getpid():
             return self._connection
-        if not self.path.exists():
-            if self.read_only:
-                raise StoreError(f"There is no memory '{self.path}' to read.")
-            _KIND.make(self.path)
-        _KIND.check(self.path)
-        self._connection, self._process = connect(self.path, "ro" if self.read_only else "rw"), os.getpid()
+        self._connection, self._process = _KIND.open(self.path, read_only=self.read_only), os.getpid()
         self._depth = 0
-        self._connection.execute("PRAGMA synchronous=FULL")
         return self._connection
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tutelage import files
 from tutelage.data import Batches
 from tutelage.errors import CheckpointError, OptionError
-from tutelage.models.memory import channels_last, time_formats
+from tutelage.models.memory import channels_last, overrun, time_formats
 from tutelage.train.method import Method
 from tutelage.train.options import TrainOptions
 
@@ -32,13 +32,19 @@ def lay_out(method: Method, batches: Batches, options: TrainOptions, device: tor
         A sentence on what was measured; `None` if nothing was.
 
     Raises:
-        OptionError: for an unknown choice.
+        OptionError: for an unknown choice, or channels-last for a student that cannot learn so on a CPU.
         CheckpointError: if the file is damaged.
     """
     if options.channels_last not in CHOICES:
         raise OptionError(f"channels_last is '{options.channels_last}'; expected {', '.join(CHOICES)}.")
     if options.channels_last != "auto":
         if options.channels_last == "yes":
+            layer = overrun(method.student) if device.type == "cpu" else None
+            if layer is not None:
+                raise OptionError(
+                    f"channels_last is 'yes', but on a CPU the gradient of the student's layer '{layer}', a strided 1x1 convolution of "
+                    "fewer than 16 channels, would be wrong (oneDNN issue 6035). Choose 'auto' or 'no'."
+                )
             channels_last(method.student)
         return None
     if path is not None and path.exists():

@@ -109,7 +109,7 @@ class Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
     The arguments are those of `torch.optim.lr_scheduler.ReduceLROnPlateau`.
     """
 
-    def step(self, *_: object) -> None:  # type: ignore[override]
+    def step(self, *_: object) -> None:
         """Do nothing: what counts are validations."""
 
     def validated(self, value: float) -> None:

@@ -24,7 +24,8 @@ class TrainOptions:
     optimizer_arguments: dict[str, float] = field(default_factory=dict)
     """More arguments of the optimizer, by name."""
     schedule: str = "cosine"
-    """cosine (to zero), linear (to zero), constant, step, or the name of a class of torch.optim.lr_scheduler, stepped every epoch (ReduceLROnPlateau: every validation, by `monitor`)."""
+    """cosine (to zero), linear (to zero), constant, step, or the name of a class of torch.optim.lr_scheduler, stepped every epoch;
+    ReduceLROnPlateau goes by `monitor`, at every validation."""
     schedule_arguments: dict[str, float] = field(default_factory=dict)
     """Arguments of a scheduler of torch, by name."""
     milestones: tuple[float, ...] = (0.5, 0.75)

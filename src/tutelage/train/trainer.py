@@ -143,6 +143,14 @@ class Trainer:
         self._finished = False
         self._file: MetricsFile | None = None
         self._constant = [n for n, m in method.named_modules() if isinstance(m, Teacher) and m.constant]
+        # What is frozen beneath adapters stays as it is: a checkpoint of adapters need not hold the whole language model.
+        self._frozen = {
+            f"{n}.{k}"
+            for n, m in method.named_modules()
+            if getattr(m, "adapted", False)
+            for k, p in m.named_parameters(remove_duplicate=False)
+            if not p.requires_grad
+        }
         self.batches = on_device(batches, self.engine.device)
         self._generator = torch.Generator(self.engine.device)
         self._check_each_step = self.engine.device.type == "cpu"
@@ -321,7 +329,7 @@ class Trainer:
     def _method_state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         state: dict[str, Tensor] = whole(self.method.state_dict())
         prefixes = tuple(f"{name}." for name in self._constant)
-        constant = {k: v for k, v in state.items() if prefixes and k.startswith(prefixes)}
+        constant = {k: v for k, v in state.items() if k in self._frozen or (prefixes and k.startswith(prefixes))}
         return {k: v for k, v in state.items() if k not in constant}, constant
 
     def _save(self) -> None:

@@ -188,18 +188,18 @@ def test_processes_may_make_the_file_together(tmp_path):
 
 def test_what_is_no_cache_is_refused(tmp_path):
     (tmp_path / "text").write_text("this is no database, but long enough to be looked at as one" * 9)
-    with pytest.raises(DataError, match=r"text' cannot be used: file is not a database.*move a damaged file away"):
+    with pytest.raises(DataError, match=r"text' is no SQLite file: expected a cache of replies\. It was left as it is; .*move it away"):
         Cache(tmp_path / "text")
     with sqlite3.connect(tmp_path / "other") as other:
         other.execute("CREATE TABLE mine (x)")
-    with pytest.raises(DataError, match=r"other' is no cache of replies of version 1"):
+    with pytest.raises(DataError, match=r"other' is an SQLite file of something else .*expected a cache of replies of version 1"):
         Cache(tmp_path / "other")
     Cache(tmp_path / "future").close()
     with sqlite3.connect(tmp_path / "future") as future:
         future.execute("PRAGMA user_version=2")
-    with pytest.raises(DataError, match=r"no cache of replies of version 1 .*version 2"):
+    with pytest.raises(DataError, match=r"of version 2: expected a cache of replies of version 1"):
         Cache(tmp_path / "future")
-    with pytest.raises(DataError, match="cannot be used"):
+    with pytest.raises(DataError, match="cannot be read"):
         Cache(tmp_path)
     cache = Cache(tmp_path / "c")
     cache.put("k", Reply("x"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tutelage.data import Batches
 from tutelage.errors import OptionError
@@ -69,6 +70,11 @@ def test_checkpoints_hold_the_adapters(tmp_path):
     Trainer(NextToken(second), Batches(ARRAYS, 2), OPTIONS, directory=tmp_path).fit(resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
+    kept = {name for name in load_file(max(tmp_path.glob("checkpoints/step-*")) / "state.safetensors") if name.startswith("method/")}
+    assert kept
+    assert all("lora_" in name for name in kept)
+    beside = load_file(tmp_path / "checkpoints" / "constant.safetensors")
+    assert len(beside) + len(kept) == len(whole.state_dict())
 
 
 def test_options():

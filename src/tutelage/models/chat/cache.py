@@ -17,9 +17,11 @@ from tutelage.data import cache as folder
 from tutelage.errors import DataError
 from tutelage.models.chat.claims import claims
 from tutelage.models.chat.protocol import Message, Reply, Sampling, digest
+from tutelage.sqlite_file import Kind
 
-_APPLICATION = 0x54C4A7  # marks the file as ours
 _VERSION = 1
+_TABLES = ("CREATE TABLE replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID",)
+_KIND = Kind("cache of replies", 0x54C4A7, _VERSION, _TABLES, DataError, look=False)
 _AT_ONCE = 500  # variables of one query; SQLite's oldest limit is 999
 T = TypeVar("T")
 
@@ -155,53 +157,9 @@ class Cache:
         """Return this process's connection: one that was opened before a fork must not be used after it."""
         if self._connection is not None and self._process == os.getpid():
             return self._connection
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"The folder of the cache '{self.path}' cannot be made ({error}).") from error
-        connection = sqlite3.connect(self.path, timeout=60.0, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self._process = connection, os.getpid()
-        return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN")  # one moment for all three: another process may be making the file
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        connection.execute("COMMIT")
-        if (application, version) != (_APPLICATION, _VERSION) and (tables or application or version):
-            raise DataError(
-                f"'{self.path}' is no cache of replies of version {_VERSION} (application {application:#x}, version {version}). "
-                "Name another file with cache=PATH."
-            )
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous=FULL")
-        if not tables:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID"
-            )
-            connection.execute(f"PRAGMA application_id={_APPLICATION}")
-            connection.execute(f"PRAGMA user_version={_VERSION}")
-            connection.execute("COMMIT")
+        self._connection, self._process = _KIND.open(self.path), os.getpid()
+        return self._connection
 
 
 def _select(connection: sqlite3.Connection, keys: list[str]) -> list[tuple[str, str]]:
     return connection.execute(f"SELECT key, reply FROM replies WHERE key IN ({','.join('?' * len(keys))})", keys).fetchall()
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log; SQLite does not wait for other processes here, so we do."""
-    for attempt in range(200):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or attempt == 199:
-                raise
-            time.sleep(0.05)

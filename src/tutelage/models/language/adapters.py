@@ -12,7 +12,7 @@ def lora(model: Any, *, rank: int = 8, alpha: float = 16, targets: str | Sequenc
     """Freeze a causal language model and put trainable low-rank adapters beside its layers: W x + (alpha / rank) B A x.
 
     The adapters begin at zero (B = 0), so that the model answers as before. It trains, samples and is scored like any other; a trainer's
-    checkpoints hold and restore the adapters.
+    checkpoints hold and restore the adapters, and the frozen weights lie once beside them.
 
     Args:
         model: a causal language model of transformers; it is changed in place.
@@ -44,9 +44,11 @@ def lora(model: Any, *, rank: int = 8, alpha: float = 16, targets: str | Sequenc
         task_type="CAUSAL_LM",
     )
     try:
-        return peft.get_peft_model(model, config)
+        adapted = peft.get_peft_model(model, config)
     except ValueError as error:
         raise OptionError(f"targets is {targets!r}: {error}") from error
+    adapted.adapted = True  # a trainer keeps what is frozen in it once, beside its checkpoints
+    return adapted
 
 
 def merge(model: Any) -> Any:

@@ -62,7 +62,7 @@ class TomTeacherOptions:
 
 @dataclass(frozen=True)
 class TomTeacherRecipe(Recipe):
-    """Students of 0.1 million parameters in a world of facts, under every strategy, teacher and budget.
+    """Students of 0.8 million parameters in a world of facts, under every strategy, teacher and budget.
 
     Prompts have no demonstrations for these students, which were trained on the form of the questions. A student learns for about 45
     seconds of one thread; one of width 96 with four layers takes five times as long for the same texts.
@@ -82,21 +82,25 @@ class TomTeacherRecipe(Recipe):
     """Training questions, of which the teacher learns what the student can do."""
     observed: tuple[int, ...] = (32, 16, 64)
     """Answers that the mental model sees, alone and taught each; the first is the one that is compared."""
-    width: int = 64
+    width: int = 128
     """Width of a student."""
-    layers: int = 2
+    layers: int = 4
     """Layers of a student."""
     rows: int = 100_000
     """Texts that a student learns from."""
+    learning_rate: float = 3e-3
+    """Of AdamW for a student, falling to zero; small students (width 64, two layers) take 1e-2."""
     mental_rows: int = 6000
     """Other students, of schools like the student's, whose logs train the language model that is compared as a mental model; 0 leaves it
     out."""
     mental_items: int = 16
     """Answers that it sees, alone and taught each."""
-    mental_width: int = 64
-    """Its width."""
+    mental_width: int = 160
+    """Its width, more than a student's."""
     mental_layers: int = 3
     """Its layers."""
+    mental_learning_rate: float = 2e-3
+    """Of AdamW for it."""
     turns: tuple[int, ...] = (2, 4, 6, 8, 10)
     """Numbers of demonstrations of a new topic that are compared, on which a decoder takes 20 steps; none leaves the study out."""
     strategyqa: str = ""
@@ -157,7 +161,7 @@ class TomTeacherRecipe(Recipe):
             return world, Scripted(roles.student(world, knows, reads, seed=seed), name="table"), test, train
         from tutelage.recipes.agents.tom_teacher_students import Sizes, student
 
-        sizes = Sizes(self.width, self.layers, self.rows, 96, 1e-2)
+        sizes = Sizes(self.width, self.layers, self.rows, 96, self.learning_rate)
         return world, student(run, f"seed-{seed}/student", world, sizes, known=self.known, seed=seed), test, train
 
     def _language(self, run: Run) -> Any:
@@ -167,7 +171,7 @@ class TomTeacherRecipe(Recipe):
         from tutelage.data.fact_world import FactWorld
         from tutelage.recipes.agents.tom_teacher_students import Sizes, mental_model
 
-        sizes = Sizes(self.mental_width, self.mental_layers, self.mental_rows, 16, 5e-3)
+        sizes = Sizes(self.mental_width, self.mental_layers, self.mental_rows, 16, self.mental_learning_rate)
         return mental_model(run, "mental", FactWorld(self.entities, seed=9999), sizes, self.mental_items + 1, seed=9999)
 
     def _curves(

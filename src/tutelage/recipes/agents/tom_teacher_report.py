@@ -151,7 +151,7 @@ def _notes(report: Report, curves: Sequence[Curves]) -> None:
     )
     if LANGUAGE in curves[0]:
         report.note(
-            "The language model among the mental models was trained for two minutes on logs of simulated students in another world, once "
-            "for all seeds. Four of five of what they can and can not is what the student of the experiment should: it brings this "
-            "knowledge along, where the estimator has nothing but the answers that it saw."
+            "The language model among the mental models was trained on logs of simulated students in another world, once for all seeds. "
+            "Four of five of what they can and can not is what the student of the experiment should: it brings this knowledge along, where "
+            "the estimator has nothing but the answers that it saw."
         )

@@ -129,7 +129,9 @@ class IDCMRecipe(Recipe):
     """How it learns from documents, step 2, judged alike."""
     aggregation_rate: float = 2e-2
     """Learning rate of the aggregation's weights, 7e-4 in the paper where the teacher's is 7e-6."""
-    student_train: TrainOptions = field(default_factory=lambda: replace(STEP, epochs=20, batch_size=16, learning_rate=5e-3, monitor="found"))
+    student_train: TrainOptions = field(
+        default_factory=lambda: replace(STEP, epochs=20, batch_size=16, learning_rate=5e-3, monitor="found")
+    )
     """How every student learns, step 3; the best weights by the teacher's passages found on validation documents are kept."""
 
     def quick(self) -> Self:

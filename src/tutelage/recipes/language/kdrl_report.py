@@ -33,7 +33,8 @@ WHY = {
         "on the teacher holds it back."
     ),
     "Constant KDRL answers better than GRPO.": (
-        "Likely why constant KDRL is not above GRPO: it is held to a teacher that is wrong in some answers, while the verifier is never wrong."
+        "Likely why constant KDRL is not above GRPO: it is held to a teacher that is wrong in some answers, while the verifier is never "
+        "wrong."
     ),
     "Constant KDRL answers better than KD-RKL.": (
         "Likely why KD-RKL keeps up: the student has nearly all that its teacher knows within this budget, from the teacher alone."

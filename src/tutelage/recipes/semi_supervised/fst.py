@@ -190,7 +190,7 @@ class FSTRecipe(Recipe):
     def _one_seed(self, run: Run, report: Report, seed: int, domains: Domains) -> dict[str, History]:
         from tutelage import evaluate, models
         from tutelage.data import Batches
-        from tutelage.models.memory import channels_last
+        from tutelage.models.memory import channels_last, overrun
         from tutelage.recipes.semi_supervised import fst_data
         from tutelage.train import Supervised
         from tutelage.views.pairs import joint_crop
@@ -217,7 +217,8 @@ class FSTRecipe(Recipe):
 
         def network() -> nn.Module:
             made = fst_data.network(self, test, seed)
-            channels_last(made)
+            if overrun(made) is None:
+                channels_last(made)
             return made
 
         def alone(arm: str, labelled: Arrays) -> History:

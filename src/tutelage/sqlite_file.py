@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tutelage.errors import StoreError
+from tutelage.errors import StoreError, TutelageError
 
 _MAGIC = b"SQLite format 3\x00"
 
@@ -38,18 +38,51 @@ class Kind:
         application: number that marks files of this kind.
         version: version of its tables.
         tables: statements that make them.
+        error: what is raised for files that are refused.
+        look: whether a file that changed is looked through for damage before it is used, which reads all of it.
     """
 
     what: str
     application: int
     version: int
     tables: tuple[str, ...]
+    error: type[TutelageError] = StoreError
+    look: bool = True
+
+    def open(self, path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+        """Open a file of this kind, which is made when absent, and flush every change that is committed to it.
+
+        Args:
+            path: the file.
+            read_only: refuse every change, so that its bytes stay as they are.
+
+        Returns:
+            A connection as `connect` makes it.
+
+        Raises:
+            TutelageError: the kind's own, if the file is refused, cannot be made, or is absent and only to be read.
+        """
+        if not path.exists():
+            if read_only:
+                raise self.error(f"There is no {self.what} '{path}' to read.")
+            self.make(path)
+        self.check(path)
+        connection = connect(path, "ro" if read_only else "rw")
+        try:
+            # What another process changed may not have reached the header yet.
+            application, version = (connection.execute(f"PRAGMA {mark}").fetchone()[0] for mark in ("application_id", "user_version"))
+            self._refuse(path, application, version)
+            connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def make(self, path: Path) -> None:
         """Make an empty file under a temporary name and link it to its own: it is whole or absent, and the first process wins.
 
         Raises:
-            StoreError: if it cannot be made.
+            TutelageError: the kind's own, if it cannot be made.
         """
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
         marks = (f"PRAGMA application_id={self.application}", f"PRAGMA user_version={self.version}")
@@ -65,7 +98,7 @@ class Kind:
             with suppress(FileExistsError):
                 os.link(temporary, path)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"The {self.what} '{path}' cannot be made ({error}). Name another file, on a local disk.") from error
+            raise self.error(f"The {self.what} '{path}' cannot be made ({error}). Name another file, on a local disk.") from error
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -74,23 +107,28 @@ class Kind:
         """Refuse a file of another kind, of another version or with damage, without a change to it.
 
         Raises:
-            StoreError: if it is one.
+            TutelageError: the kind's own, if it is one.
         """
         try:
             with path.open("rb") as file:
                 header = file.read(100)
         except OSError as error:
-            raise StoreError(f"The {self.what} '{path}' cannot be read ({error}).") from error
+            raise self.error(f"The {self.what} '{path}' cannot be read ({error}).") from error
         if len(header) < 100 or not header.startswith(_MAGIC):
             got = "is empty" if not header else "is no SQLite file"
-            raise StoreError(f"'{path}' {got}: expected a {self.what}. It was left as it is; name another file, or move it away.")
+            raise self.error(f"'{path}' {got}: expected a {self.what}. It was left as it is; name another file, or move it away.")
         version, application = int.from_bytes(header[60:64], "big"), int.from_bytes(header[68:72], "big")
+        self._refuse(path, application, version)
+        if not self.look:
+            return
+        stamp = path.stat()
+        _sound(self, path, (stamp.st_dev, stamp.st_ino, stamp.st_size, stamp.st_mtime_ns))
+
+    def _refuse(self, path: Path, application: int, version: int) -> None:
         if (application, version) != (self.application, self.version):
             ours = application == self.application
             got = f"of version {version}" if ours else f"an SQLite file of something else ({application:#x})"
-            raise StoreError(f"'{path}' is {got}: expected a {self.what} of version {self.version}. It was left as it is.")
-        stamp = path.stat()
-        _sound(self, path, (stamp.st_dev, stamp.st_ino, stamp.st_size, stamp.st_mtime_ns))
+            raise self.error(f"'{path}' is {got}: expected a {self.what} of version {self.version}. It was left as it is.")
 
 
 @functools.lru_cache(maxsize=64)
@@ -111,4 +149,4 @@ def _sound(kind: Kind, path: Path, stamp: tuple[int, ...]) -> None:
     finally:
         connection.close()
     if found != "ok":
-        raise StoreError(f"The {kind.what} '{path}' is damaged ({found}). It was left as it is; move it away, or bring back a copy.")
+        raise kind.error(f"The {kind.what} '{path}' is damaged ({found}). It was left as it is; move it away, or bring back a copy.")
