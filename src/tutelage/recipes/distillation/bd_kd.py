@@ -109,15 +109,7 @@ class BDKDRecipe(Recipe):
             "Labels of the validation and test parts are true, so a network calibrated to its noisy labels is under-confident there; "
             "ece_noisy is the calibration error against test labels with the training labels' noise."
         )
-        gap, offline = report.claims[3], report.claims[5]
-        if gap.interval is None or gap.interval[0] <= 0 <= gap.interval[1]:
-            report.note(f"In this regime delta = {self.options.delta:g} cannot be told from delta = 1 in calibration over these seeds.")
-        if not offline.held:
-            report.note(
-                "Why the frozen teacher's student is better calibrated here: networks are under-confident on true labels, and a teacher "
-                f"trained alone is sharper (ECE {report.mean(TEACHER, 'ece'):.3f}) than one co-trained by {BALANCED}, which its small peer "
-                f"holds back ({report.mean(f'{BALANCED}: its teacher', 'ece'):.3f})."
-            )
+        explain(report, self.options.delta)
         return report
 
     def _claims(self, report: Report, swing: list[float]) -> None:
@@ -184,6 +176,24 @@ def distil(setting: Setting, options: BDKDOptions) -> tuple[Method, Batches]:
     teacher = setting.teacher if frozen else copy.deepcopy(setting.teacher).requires_grad_(options.online)
     method = BDKD(setting.student, teacher, setting.view, **asdict(options))
     return method, data.Batches(setting.data.train, setting.train.batch_size, seed=setting.seed)
+
+
+def explain(report: Report, delta: float) -> None:
+    """Add sentences on what cannot be told apart, and on why a frozen teacher's student may be calibrated better.
+
+    Args:
+        report: with its claims.
+        delta: the weight that was used.
+    """
+    gap, offline = report.claims[3], report.claims[5]
+    if gap.interval is None or gap.interval[0] <= 0 <= gap.interval[1]:
+        report.note(f"In this regime delta = {delta:g} cannot be told from delta = 1 in calibration over these seeds.")
+    if not offline.held:
+        report.note(
+            "Why the frozen teacher's student is better calibrated here: networks are under-confident on true labels, and a teacher "
+            f"trained alone is sharper (ECE {report.mean(TEACHER, 'ece'):.3f}) than one co-trained by {BALANCED}, which its small peer "
+            f"holds back ({report.mean(f'{BALANCED}: its teacher', 'ece'):.3f})."
+        )
 
 
 RECIPE = BDKDRecipe

@@ -95,6 +95,7 @@ class HintonRecipe(Recipe):
             "training options, the teacher and the student alone with its own have label_rate. "
             "The shift of the omitted class is chosen on the validation part, for both students alike."
         )
+        explain(report)
         return report
 
     def _claims(self, report: Report) -> None:
@@ -242,6 +243,27 @@ def distil(setting: Setting, options: HintonOptions) -> tuple[Method, Batches]:
     teacher = setting.teacher if isinstance(setting.teacher, Teacher) else Frozen(setting.teacher)
     method = Hinton(setting.student, teacher, setting.view, temperature=options.temperature, alpha=options.alpha)
     return method, data.Batches(setting.data.train, setting.train.batch_size, seed=setting.seed)
+
+
+def explain(report: Report) -> None:
+    """Add a sentence on why, where soft targets alone do not beat labels.
+
+    Args:
+        report: with its claims.
+    """
+    claim = next((claim for claim in report.claims if claim.text.startswith("Soft targets without any label")), None)
+    if claim is None or claim.held:
+        return
+    soft, alone = report.values[SOFT]["accuracy"], report.values[ALONE]["accuracy"]
+    lost = [seed for seed in report.seeds if soft[seed] < alone[seed] - 5]
+    others = [soft[seed] - alone[seed] for seed in report.seeds if seed not in lost]
+    if lost and others:
+        report.note(
+            f"Of the students of soft targets alone {len(lost)} of {len(report.seeds)} broke down "
+            f"({', '.join(f'{soft[seed]:.1f} %' for seed in lost)}), as others do at high temperatures; the rest are "
+            f"{sum(others) / len(others):+.1f} points from labels. Likely the learning rate, which labels beside the soft targets would "
+            "bear, is too high for them: nothing clips gradients here, and T^2 enlarges them."
+        )
 
 
 RECIPE = HintonRecipe

@@ -101,7 +101,7 @@ class IDCMRecipe(Recipe):
     """How the convolution starts: as the token itself, or at random (which finds far fewer of the teacher's passages at these sizes)."""
     passage_scores: int = 3
     """l, passage scores in a document's score."""
-    validate_batches: int = 50
+    validate_batches: int = 25
     """Batches between two validations (4,000 in the paper): what an epoch of each training is, drawn at random."""
     passage_pairs: int = 8000
     """Pairs of passages in step 1."""
@@ -124,13 +124,13 @@ class IDCMRecipe(Recipe):
     )
     """How the teacher learns from passages, step 1; the weights with the least RankNet on validation documents are kept."""
     document_train: TrainOptions = field(
-        default_factory=lambda: replace(STEP, epochs=20, batch_size=8, learning_rate=3e-4, monitor="ranknet", minimise=True)
+        default_factory=lambda: replace(STEP, epochs=12, batch_size=8, learning_rate=3e-4, monitor="ranknet", minimise=True)
     )
     """How it learns from documents, step 2, judged alike."""
     aggregation_rate: float = 2e-2
     """Learning rate of the aggregation's weights, 7e-4 in the paper where the teacher's is 7e-6."""
     student_train: TrainOptions = field(
-        default_factory=lambda: replace(STEP, epochs=20, batch_size=16, learning_rate=5e-3, monitor="found")
+        default_factory=lambda: replace(STEP, epochs=24, batch_size=16, learning_rate=5e-3, monitor="found")
     )
     """How every student learns, step 3; the best weights by the teacher's passages found on validation documents are kept."""
 

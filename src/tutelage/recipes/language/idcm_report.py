@@ -64,6 +64,14 @@ def _notes(report: Report, recipe: IDCMRecipe) -> None:
         "read; teacher_calls: passages of a document that the teacher reads; latency_ms: median of a query on one thread; latency_share: "
         "of that of reading all passages, query by query, both taking turns. 'long': documents of 40 passages, the paper's longest."
     )
+    train = recipe.passage_train
+    if train.schedule == "ReduceLROnPlateau":
+        report.note(
+            f"Every step is validated after each {recipe.validate_batches} batches (4,000 in the paper), with a quarter of the learning rate "
+            f"after {train.schedule_arguments['patience']:g} stale validations, and ends after {train.patience} of them or "
+            f"{recipe.passage_train.epochs}, {recipe.document_train.epochs} and {recipe.student_train.epochs} validations in steps 1 to 3; "
+            "the best weights are kept."
+        )
     if recipe.data == "synthetic":
         report.note("The teacher counts words and costs less than the student here, so latency is not measured.")
     if recipe.data == "newsgroups":
