@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from tutelage.cli.run import default_directory, show_report
-from tutelage.cli.words import parse, shorten, value_of
+from tutelage.cli.words import fill, value_of
 from tutelage.recipes import find
 from tutelage.recipes.recipe import PROMPT_TRAIN
 from tutelage.train.options import TrainOptions
@@ -124,45 +124,27 @@ def distill_(words: Sequence[str]) -> int:
     if hasattr(find.module(method), "prompts"):
         return _distill_prompts(method, words)
     options = find.module(method).OPTIONS()
-    models, train = DistillArguments(), TrainOptions(channels_last="auto")
-    kind: Any = make_dataclass(
-        "Arguments",
-        [
-            ("models", Annotated[DistillArguments, tyro.conf.arg(name="")], field(default=models)),
-            ("options", type(options), field(default=options)),
-            ("train", TrainOptions, field(default=train)),
-        ],
-        frozen=True,
-    )
+    own, train = DistillArguments(), TrainOptions(channels_last="auto")
     text = f"Teach your student with your teacher on your data. The options are those of '{method}'."
-    filled = parse("tutelage distill", kind, shorten(words, (models, _Group(options=options, train=train))), description=text)
+    filled = fill("tutelage distill", words, own, description=text, options=options, train=train)
 
     from tutelage.recipes.own import distill
 
-    shared = _shared(filled.models, filled.train, "distill")
-    report = distill(method=method, options=filled.options, ship=filled.models.ship, **shared)
+    shared = _shared(filled.own, filled.train, "distill")
+    report = distill(method=method, options=filled.options, ship=filled.own.ship, **shared)
     show_report(report, Path(shared["out"]))
     return 0
 
 
 def _distill_prompts(method: str, words: Sequence[str]) -> int:
     """Run `tutelage distill` for a method that teaches a language model on prompts."""
-    models, options, train = PromptArguments(), find.module(method).OPTIONS(), PROMPT_TRAIN
-    kind: Any = make_dataclass(
-        "Arguments",
-        [
-            ("models", Annotated[PromptArguments, tyro.conf.arg(name="")], field(default=models)),
-            ("options", type(options), field(default=options)),
-            ("train", TrainOptions, field(default=train)),
-        ],
-        frozen=True,
-    )
+    own, options, train = PromptArguments(), find.module(method).OPTIONS(), PROMPT_TRAIN
     text = f"Teach your language model with your teacher on your prompts. The options are those of '{method}'."
-    filled = parse("tutelage distill", kind, shorten(words, (models, _Group(options=options, train=train))), description=text)
+    filled = fill("tutelage distill", words, own, description=text, options=options, train=train)
 
     from tutelage.recipes.language.own import distill
 
-    given = filled.models
+    given = filled.own
     out = given.out or default_directory("distill", given.resume)
     report = distill(
         None if given.teacher == "none" else given.teacher,
@@ -187,14 +169,6 @@ def _distill_prompts(method: str, words: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Stands for the nested groups when short names are written out."""
-
-    options: Any = None
-    train: Any = None
-
-
-@dataclass(frozen=True)
 class CompareArguments(ModelArguments):
     """Which methods, and on whose models and data."""
 
@@ -211,25 +185,17 @@ def compare_(words: Sequence[str]) -> int:
         names.append(word)
     for name in names:
         find.door(name)
-    models, train = CompareArguments(), TrainOptions(channels_last="auto")
-    kind: Any = make_dataclass(
-        "Arguments",
-        [
-            ("models", Annotated[CompareArguments, tyro.conf.arg(name="")], field(default=models)),
-            ("train", TrainOptions, field(default=train)),
-        ],
-        frozen=True,
-    )
+    own, train = CompareArguments(), TrainOptions(channels_last="auto")
     text = "Train every method on the same data and budget, and put all into one table."
-    filled = parse("tutelage compare", kind, shorten(words, (models, _Group(train=train))), description=text)
-    if not filled.models.methods:
+    filled = fill("tutelage compare", words, own, description=text, train=train)
+    if not filled.own.methods:
         from tutelage.errors import OptionError
 
         raise OptionError("Name the methods to compare: tutelage compare hinton bd-kd --data digits")
 
     from tutelage.recipes.own import compare
 
-    shared = _shared(filled.models, filled.train, "compare")
-    report = compare(filled.models.methods, **shared)
+    shared = _shared(filled.own, filled.train, "compare")
+    report = compare(filled.own.methods, **shared)
     show_report(report, Path(shared["out"]))
     return 0

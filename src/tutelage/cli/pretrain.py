@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
 
 from tutelage.cli.run import default_directory, show_report
-from tutelage.cli.words import parse, shorten, value_of
+from tutelage.cli.words import fill, value_of
 from tutelage.recipes import find
 from tutelage.train.options import TrainOptions
 
@@ -50,18 +47,8 @@ def pretrain_(words: Sequence[str]) -> int:
     find.door(slug, "pretrain")
     recipe = find.module(slug)
     options, train = recipe.OPTIONS(), getattr(recipe, "PRETRAIN", TrainOptions())
-    kind: Any = make_dataclass(
-        "Arguments",
-        [
-            ("own", Annotated[PretrainArguments, tyro.conf.arg(name="")], field(default=arguments)),
-            ("options", type(options), field(default=options)),
-            ("train", TrainOptions, field(default=train)),
-        ],
-        frozen=True,
-    )
     text = f"Learn features of your images without labels. The options are those of '{slug}'."
-    groups = make_dataclass("Groups", [("options", Any), ("train", Any)])(options, train)
-    filled = parse("tutelage pretrain", kind, shorten(words, (arguments, groups)), description=text)
+    filled = fill("tutelage pretrain", words, arguments, description=text, options=options, train=train)
 
     from tutelage.recipes.pretrain import pretrain
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from tutelage.cli.run import default_directory, show_report
-from tutelage.cli.words import parse, shorten, value_of
+from tutelage.cli.words import fill, value_of
 from tutelage.errors import OptionError
 from tutelage.recipes import find
 from tutelage.train.options import TrainOptions
@@ -53,18 +51,8 @@ def semi_(words: Sequence[str]) -> int:
     find.door(slug, "semi")
     recipe: Any = find.module(slug)
     options, train = getattr(recipe, "SEMI", None) or recipe.OPTIONS(), TrainOptions(channels_last="auto")
-    kind: Any = make_dataclass(
-        "Arguments",
-        [
-            ("own", Annotated[SemiArguments, tyro.conf.arg(name="")], field(default=arguments)),
-            ("options", type(options), field(default=options)),
-            ("train", TrainOptions, field(default=train)),
-        ],
-        frozen=True,
-    )
-    groups = make_dataclass("Groups", [("options", Any), ("train", Any)])(options, train)
     text = f"Learn from few labels and many unlabelled images. The options are those of '{slug}'."
-    filled = parse("tutelage semi", kind, shorten(words, (arguments, groups)), description=text)
+    filled = fill("tutelage semi", words, arguments, description=text, options=options, train=train)
     own = filled.own
     if (own.labels is None) == (own.per_class is None):
         raise OptionError("Say which labels there are: --labels FILE.csv for a folder of images, or --per-class N of a labelled data set.")

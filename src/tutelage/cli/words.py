@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from tutelage.errors import OptionError, nearest
 
@@ -89,3 +89,28 @@ def parse(command: str, kind: type[T], words: Sequence[str], *, default: T | Non
     given: dict[str, Any] = {} if default is None else {"default": default}
     filled: T = cast(Any, tyro.cli)(kind, prog=command, args=list(words), description=description, **given)
     return filled
+
+
+def fill(command: str, words: Sequence[str], own: Any, *, description: str, **groups: Any) -> Any:
+    """Parse the words of a command that has options of its own and nested groups of options.
+
+    Args:
+        command: how the command is called, for its help.
+        words: the words after the command; an option of a group may be given by its own name.
+        own: dataclass instance with the command's options and their defaults.
+        description: shown at the top of the help.
+        **groups: dataclass instances by name, such as `train=TrainOptions()`.
+
+    Returns:
+        An object with the filled `own` and every group by its name.
+
+    Raises:
+        OptionError: for an option that does not exist; the nearest are offered.
+    """
+    import tyro
+
+    fields: list[Any] = [("own", Annotated[type(own), tyro.conf.arg(name="")], dataclasses.field(default=own))]
+    fields += [(name, type(group), dataclasses.field(default=group)) for name, group in groups.items()]
+    kind: Any = dataclasses.make_dataclass("Arguments", fields, frozen=True)
+    nested = dataclasses.make_dataclass("Groups", [(name, Any) for name in groups])(**groups)
+    return parse(command, kind, shorten(words, (own, nested)), description=description)

@@ -67,8 +67,8 @@ def _notes(report: Report, recipe: IDCMRecipe) -> None:
     train = recipe.passage_train
     if train.schedule == "ReduceLROnPlateau":
         report.note(
-            f"Every step is validated after each {recipe.validate_batches} batches (4,000 in the paper), with a quarter of the learning rate "
-            f"after {train.schedule_arguments['patience']:g} stale validations, and ends after {train.patience} of them or "
+            f"Every step is validated after each {recipe.validate_batches} batches (4,000 in the paper), with a quarter of the learning "
+            f"rate after {train.schedule_arguments['patience']:g} stale validations, and ends after {train.patience} of them or "
             f"{recipe.passage_train.epochs}, {recipe.document_train.epochs} and {recipe.student_train.epochs} validations in steps 1 to 3; "
             "the best weights are kept."
         )

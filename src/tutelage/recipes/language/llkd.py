@@ -1,8 +1,8 @@
 """Recipe of LLKD: news and posts whose labels come from an imperfect labeller, of which a small student uses the part that pays.
 
-The full size has both data sets with their whole pools (9,900 and 4,800 texts), five seeds and nine students each. `--teacher minilm` adds a
-few minutes a seed, in which the encoder reads the pools; `--teacher smollm2`, a prompted language model as in the paper, about two seconds
-for each text of the pools and the test parts.
+The full size has both data sets with their whole pools (9,900 and 4,800 texts), five seeds and nine students each. `--teacher minilm`
+adds a few minutes a seed, in which the encoder reads the pools; `--teacher smollm2`, a prompted language model as in the paper, about two
+seconds for each text of the pools and the test parts.
 """
 
 from __future__ import annotations
