@@ -71,7 +71,7 @@ class MarcoFiles:
 class IDCMRecipe(Recipe):
     """A small cross-encoder reads all, or the k best, of about 16 passages of each of 20 documents for a query.
 
-    All sizes are ours. A seed at the default sizes takes about four minutes of one thread; time grows in proportion to
+    All sizes are ours. A seed at the default sizes takes about ten minutes of one thread; time grows in proportion to
     `passage_pairs`, `document_pairs` and `queries`, and with the teacher's `layers` and square of `width`.
     """
 

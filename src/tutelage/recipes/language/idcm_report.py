@@ -104,6 +104,14 @@ def explain(report: Report, k: int) -> None:
             "(12 to 20 passages): more passages compete, and it saw no document that long. The few long queries cannot tell the loss from "
             "the bound."
         )
+    if any("student of document labels" in text and not good for text, good in held.items()):
+        ours, labels, all_read = (report.mean(arm, "ndcg") for arm in (at(OURS, k), at(LABELS, k), ALL))
+        found = [report.mean(at(arm, k), "found") for arm in (OURS, LABELS)]
+        report.note(
+            f"The student finds {found[0]:.2f} of the teacher's best {k} passages and one of document labels {found[1]:.2f}, and yet their "
+            f"choices rank alike ({ours:.3f} and {labels:.3f}): this teacher is weak ({all_read:.3f} where it reads all), so that "
+            "agreeing with it is worth little, and a choice made by another view of the question corrects some of its mistakes."
+        )
     if any("512" in text and not good for text, good in held.items()):
         report.note(
             "The first 512 tokens are ten of about 16 passages here, and planted passages lie anywhere; in the paper they are ten of up to "

@@ -108,7 +108,7 @@ class LabOptions:
 class KDRLRecipe(Recipe):
     """Sums of four digits in steps: what a student of 30 % learns from the verifier, from a teacher of 85 %, and from both.
 
-    Three seeds take about ten minutes of one core, the same again for twice the epochs. Sums of two digits modulo 100 (`--lab.digits 2
+    Three seeds take about 35 minutes of one core, the same again for twice the epochs. Sums of two digits modulo 100 (`--lab.digits 2
     --lab.modulus 100`) need some twenty times the steps of pre-training, two minutes of one core.
     """
 
