@@ -169,7 +169,8 @@ class Planting:
         text, length = self.posts[place].words, int(self.random.integers(self.passage[0], self.passage[1] + 1))
         starts = self.random.integers(self.query[1], len(text) - length + 1, self.tries).tolist()
         subject = set(text[: self.query[1]])
-        shared = [sum(self._rarity[word] for word in subject.intersection(text[start : start + length])) for start in starts]
+        # fsum: a sum in the order of a set would differ from process to process, and with it which of two alike is taken.
+        shared = [math.fsum(self._rarity[word] for word in subject.intersection(text[start : start + length])) for start in starts]
         start = starts[shared.index(max(shared))]
         return " ".join(text[start : start + length])
 

