@@ -34,26 +34,31 @@ class BM25:
             raise OptionError(f"BM25 takes k1 of at least 0 and b from 0 to 1, got {k1} and {b}.")
         counts = [Counter(words(text)) for text in documents]
         length = np.array([sum(count.values()) for count in counts], float)
-        scale = k1 * (1 - b + b * length / max(length.mean(), 1.0))
-        listed: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._k1, self._scale = k1, k1 * (1 - b + b * length / max(length.mean(), 1.0))
+        self._listed: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for place, count in enumerate(counts):
             for word, times in count.items():
-                listed[word].append((place, times))
+                self._listed[word].append((place, times))
         self._size = len(documents)
         self._index: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for word, entries in listed.items():
-            places, times = np.array(entries).T
-            idf = math.log(1 + (self._size - len(entries) + 0.5) / (len(entries) + 0.5))
-            self._index[word] = (places, idf * times * (k1 + 1) / (times + scale[places]))
 
     def scores(self, query: str) -> np.ndarray:
         """Return the score of every document, float64 `[N]`; 0 where no word is shared."""
         found = np.zeros(self._size)
         for word in words(query):
-            if word in self._index:
+            if word in self._listed:
+                if word not in self._index:
+                    self._index[word] = self._weigh(word)
                 places, weights = self._index[word]
                 found[places] += weights
         return found
+
+    def _weigh(self, word: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the documents that have a word, and what it adds to their scores; computed when a query first has the word."""
+        entries = self._listed[word]
+        places, times = np.array(entries).T
+        idf = math.log(1 + (self._size - len(entries) + 0.5) / (len(entries) + 0.5))
+        return places, idf * times * (self._k1 + 1) / (times + self._scale[places])
 
     def top(self, query: str, count: int, *, without: Collection[int] = ()) -> list[int]:
         """Return the documents of highest score, best first; of equal scores the earlier one.
