@@ -106,9 +106,9 @@ def explain(report: Report, k: int) -> None:
         )
     if any("student of document labels" in text and not good for text, good in held.items()):
         ours, labels, all_read = (report.mean(arm, "ndcg") for arm in (at(OURS, k), at(LABELS, k), ALL))
-        found = [report.mean(at(arm, k), "found") for arm in (OURS, LABELS)]
+        shares = [report.mean(at(arm, k), "found") for arm in (OURS, LABELS)]
         report.note(
-            f"The student finds {found[0]:.2f} of the teacher's best {k} passages and one of document labels {found[1]:.2f}, and yet their "
+            f"The student finds {shares[0]:.2f} of the teacher's best {k} passages and one of document labels {shares[1]:.2f}, yet their "
             f"choices rank alike ({ours:.3f} and {labels:.3f}): this teacher is weak ({all_read:.3f} where it reads all), so that "
             "agreeing with it is worth little, and a choice made by another view of the question corrects some of its mistakes."
         )
