@@ -12,6 +12,8 @@ from tutelage.errors import OptionError
 from tutelage.recipes.language import idcm
 from tutelage.recipes.language.idcm import ALL, ALONE, FIRST, LABELS, LOSSES, OURS, RANDOM, START, WORDS, MarcoFiles, at
 from tutelage.recipes.language.idcm_data import Oracle
+from tutelage.recipes.language.idcm_report import explain
+from tutelage.report import Report
 from tutelage.train import Run, TrainOptions
 
 SHORT = TrainOptions(epochs=1, batch_size=8, optimizer="Adam", learning_rate=1e-3, monitor="found", keep="best")
@@ -118,3 +120,16 @@ def test_newsgroups_at_a_tiny_size_go_through_all_three_steps(tmp_path):
     assert report.mean(f"{ALL}, long", "teacher_calls") > 30
     assert report.mean(at(OURS, 4), "latency_share") < 1
     assert len(report.claims) == 13
+
+
+def test_the_report_says_why_a_student_of_document_labels_chooses_as_well():
+    report = Report("idcm", "IDCM", seeds=[0])
+    report.add(at(OURS, 4), 0, ndcg=0.40, found=0.6)
+    report.add(at(LABELS, 4), 0, ndcg=0.41, found=0.5)
+    report.add(ALL, 0, ndcg=0.40)
+    text = "Its choice is worth more nDCG@10 than that of a student of document labels."
+    report.claim(text, at(OURS, 4), at(LABELS, 4), "ndcg", margin=1e-6)
+    explain(report, 4)
+    assert len(report.notes) == 1
+    assert "finds 0.60" in report.notes[0]
+    assert "(0.400 and 0.410)" in report.notes[0]
