@@ -76,6 +76,10 @@ def test_every_arm_runs_and_beta_is_chosen_on_the_first_seed(tmp_path):
     assert any("beta was chosen among 0.05, 0.2" in note for note in report.notes)
     assert len(report.values[SFT]["accuracy"]) == 2
     assert {f"hard start: {arm}" for arm in (START, TEACHER, GRPO, RKL, CONSTANT)} <= set(report.values)
+    # Two that are equal are not one above the other.
+    better = [claim for claim in report.claims if " better than GRPO" in claim.text or "above" in claim.text or "k2 answers" in claim.text]
+    assert len(better) == 5
+    assert all(claim.at_least > 0 for claim in better)
 
 
 def test_the_strict_task_asks_for_the_whole_trace():

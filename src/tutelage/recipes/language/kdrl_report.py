@@ -31,8 +31,8 @@ WHY = {
         "where it almost never does, see hard exploration."
     ),
     "The best KDRL variant (on validation) is above both GRPO and KD-RKL.": (
-        "Likely why KDRL does not pass GRPO: the verifier alone takes the student past its imperfect teacher within this budget, so that "
-        "the teacher has nothing to add in the end."
+        "Likely why KDRL does not pass GRPO: the verifier alone suffices within this budget, and an imperfect teacher has little to add to "
+        "a student that becomes as good as itself or better."
     ),
     "KDRL learns faster than GRPO: the area under its accuracy curve is larger.": (
         "Likely why KDRL learns no faster: about one answer in three is right from the start, so nearly every group has an advantage to "
